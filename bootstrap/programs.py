@@ -1,0 +1,181 @@
+"""Fills in `supervisord.conf` and `nginx/nginx.conf`, and prepares the folders their programs use."""
+
+import os
+import re
+import resource
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from bootstrap.users import User, Users
+from services.settings import APP_DIR, SECRET_NAMES, Settings
+from services.volume import VolumeReport
+from services.workspace import Workspace, write_atomic
+
+_PLACEHOLDER = re.compile(r"@([a-z_]+)@")
+# sockaddr_un.sun_path, with its final zero (unix(7)).
+SOCKET_PATH_MAX_BYTES = 107
+WANTED_OPEN_FILES = 16384
+
+
+class CannotStart(Exception):
+    """supervisord could not do its work; the message says what to change."""
+
+
+def fill_in(template: str, values: Mapping[str, str]) -> str:
+    """`template` with every @name@ replaced. Raises KeyError for a name that has no value."""
+    return _PLACEHOLDER.sub(lambda found: values[found[1]], template)
+
+
+def prepare_state(settings: Settings, users: Users) -> None:
+    """The container's own folders, each with the user that writes there. Raises CannotStart."""
+    longest = max(
+        len(str(path)) for path in (settings.redis_socket, settings.dashboard_socket, settings.supervisor_socket)
+    )
+    if longest > SOCKET_PATH_MAX_BYTES:
+        raise CannotStart(f"STATE_DIR={settings.state_dir} is too long for a socket's path: choose a shorter one")
+    suite, comfyui = users.suite, users.comfyui
+    try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        make_folder(settings.state_dir, suite, 0o755)
+        for name, owner, mode in (
+            ("sockets", suite, 0o700),
+            ("secrets", suite, 0o700),
+            ("redis", suite, 0o700),
+            ("nginx", suite, 0o700),
+            ("dashboard", suite, 0o700),
+            ("logs", suite, 0o755),
+            ("comfyui", comfyui, 0o2775),
+            ("comfyui/home", comfyui, 0o700),
+        ):
+            make_folder(settings.state_dir / name, owner, mode)
+    except OSError as error:
+        raise CannotStart(
+            f"STATE_DIR={settings.state_dir} cannot be used: {error.strerror} ({error.filename})"
+        ) from None
+
+
+def check_ports(settings: Settings) -> None:
+    """Raises CannotStart, naming every port that someone else has."""
+    taken = []
+    for name, host, port in (
+        ("DASHBOARD_PORT", "", settings.dashboard_port),
+        ("COMFYUI_PORT", "", settings.comfyui_port),
+        ("COMFYUI_LOOPBACK_PORT", "127.0.0.1", settings.comfyui_loopback_port),
+    ):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except PermissionError:
+                taken.append(f"port {port} may only be opened by root: set {name} to one above 1023")
+            except OSError as error:
+                taken.append(
+                    f"port {port} cannot be opened ({error.strerror}): stop what uses it, or set {name} to another"
+                )
+    if taken:
+        raise CannotStart("\n".join(taken))
+
+
+def write_configuration(settings: Settings, users: Users, python: Path, output_dir: Path) -> Path:
+    """Writes both files; the path of supervisord's."""
+    values = {
+        "app_dir": str(APP_DIR),
+        "state_dir": str(settings.state_dir),
+        "sockets_dir": str(settings.sockets_dir),
+        "python": str(python),
+        "dashboard_port": str(settings.dashboard_port),
+        "comfyui_port": str(settings.comfyui_port),
+        "comfyui_loopback_port": str(settings.comfyui_loopback_port),
+        "download_workers": str(settings.download_workers),
+        "output_dir": str(output_dir),
+        "temp_dir": str(settings.state_dir / "comfyui" / "temp"),
+        "as_suite": _run_as(users.suite),
+        "as_comfyui": _run_as(users.comfyui),
+        # Started as root, nginx would give its workers away to a user that cannot reach our sockets.
+        "as_nginx": "user root;" if os.geteuid() == 0 and users.suite is None else "",
+        # supervisord warns when it runs as root without having been told to.
+        "as_supervisor": "user = root" if os.geteuid() == 0 else "",
+        "socket_owner": f"chown = {users.suite.name}:{users.group}" if users.suite else "",
+        # ComfyUI's user cannot read the files these name, and has no use for them.
+        "no_secrets": ",".join(f'{name}_FILE=""' for name in SECRET_NAMES),
+        **_nginx_values(settings),
+    }
+    supervisor_file = settings.state_dir / "supervisord.conf"
+    for template, target in (
+        (APP_DIR / "supervisord.conf", supervisor_file),
+        (APP_DIR / "nginx" / "nginx.conf", settings.state_dir / "nginx" / "nginx.conf"),
+    ):
+        write_atomic(target, fill_in(template.read_text(encoding="utf-8"), values).encode(), mode=0o644)
+    return supervisor_file
+
+
+def comfyui_directories(settings: Settings, report: VolumeReport, users: Users) -> dict[str, Path]:
+    """Where ComfyUI writes: on the volume, or beside it while the volume cannot be written."""
+    workspace = Workspace(settings.workspace)
+    if report.writable:
+        return {"output": workspace.output, "input": workspace.input, "user": workspace.user}
+    local = {name: settings.state_dir / "comfyui" / name for name in ("output", "input", "user")}
+    for folder in local.values():
+        make_folder(folder, users.comfyui, 0o2775)
+    return local
+
+
+def raise_open_files() -> int:
+    """As many open files as the machine allows, up to what a thousand watchers need; the new limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = WANTED_OPEN_FILES if hard == resource.RLIM_INFINITY else min(WANTED_OPEN_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
+def move_secrets_to_files(environ: dict[str, str], settings: Settings, users: Users) -> None:
+    """Replaces each secret in `environ` by the name of a file that only the suite's user can read: what is in the
+    environment, every child has and /proc shows."""
+    for name in SECRET_NAMES:
+        secret = environ.pop(name, "").strip()
+        if secret:
+            file = settings.state_dir / "secrets" / name
+            write_atomic(file, secret.encode(), mode=0o600)
+            if users.suite:
+                os.chown(file, users.suite.uid, users.suite.gid)
+            environ[f"{name}_FILE"] = str(file)
+
+
+def _nginx_values(settings: Settings) -> dict[str, str]:
+    open_files = raise_open_files()
+    names = ["localhost", "*.localhost", socket.gethostname().lower(), *settings.allowed_hosts]
+    if settings.runpod_pod_id:
+        pod = settings.runpod_pod_id.lower()
+        names += [f"{pod}-{port}.proxy.runpod.net" for port in (settings.dashboard_port, settings.comfyui_port)]
+    # Rebinding needs a name: an address is always what it says.
+    patterns = [r"~^\d+\.\d+\.\d+\.\d+$", r"~^\[[0-9a-f:.]+\]$", *map(_host_pattern, names)]
+    return {
+        "open_files": str(open_files),
+        "connections": str(open_files // 2),
+        "known_hosts": "\n".join(f'        "{pattern}" 1;' for pattern in dict.fromkeys(patterns)),
+        "trusted_schemes": "        https https;\n        http  http;" if settings.behind_proxy else "",
+        "trusted_addresses": "    set_real_ip_from 0.0.0.0/0;\n    real_ip_header X-Forwarded-For;"
+        if settings.behind_proxy
+        else "",
+    }
+
+
+def _host_pattern(name: str) -> str:
+    if name == "*":
+        return "~."
+    if name.startswith("*"):
+        return "~" + re.escape(name.lstrip("*")) + "$"
+    return name
+
+
+def _run_as(user: User | None) -> str:
+    return f"user = {user.name}" if user else ""
+
+
+def make_folder(path: Path, owner: User | None, mode: int) -> None:
+    """A folder of the container's own, with its owner and mode. Raises OSError."""
+    path.mkdir(exist_ok=True)
+    if owner is not None:
+        os.chown(path, owner.uid, owner.gid)
+    path.chmod(mode)

@@ -1,0 +1,94 @@
+"""Bodies in, JSON out, and what each error of the suite means in HTTP."""
+
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from services.auth import TooManyAttempts
+from services.errors import Conflict, InvalidRequest, NotEnoughSpace, NotFound, SuiteError, Unavailable
+
+MAX_BODY_BYTES = 2 * 1024 * 1024
+
+T = TypeVar("T")
+_encoder = msgspec.json.Encoder()
+
+
+class NotJson(SuiteError):
+    type = "not_json"
+
+
+class WrongMediaType(SuiteError):
+    type = "wrong_media_type"
+
+
+class TooLarge(SuiteError):
+    type = "too_large"
+
+
+_STATUS: tuple[tuple[type[SuiteError], int], ...] = (
+    (NotJson, 400),
+    (NotFound, 404),
+    (Conflict, 409),
+    (TooLarge, 413),
+    (WrongMediaType, 415),
+    (InvalidRequest, 422),
+    (TooManyAttempts, 429),
+    (Unavailable, 503),
+    (NotEnoughSpace, 507),
+)
+
+
+def status_of(error: SuiteError) -> int:
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
+def json_answer(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(_encoder.encode(value), status, headers, "application/json")
+
+
+def error_body(type_: str, message: str, details: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {"error": {"type": type_, "message": message, "details": details or {}}}
+
+
+def error_answer(error: SuiteError) -> Response:
+    headers = {"Retry-After": str(error.details["retry_after_seconds"])} if isinstance(error, TooManyAttempts) else None
+    return json_answer(error_body(error.type, error.message, error.details), status_of(error), headers)
+
+
+async def read_body(request: Request, type_: type[T]) -> T:
+    """The request's JSON as `type_`. Raises WrongMediaType, TooLarge, NotJson, InvalidRequest."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise WrongMediaType("send the body as application/json")
+    return decode(await read_bytes(request), type_)
+
+
+async def read_bytes(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
+    """Raises TooLarge as soon as the body is."""
+    pieces, size = [], 0
+    async for piece in request.stream():
+        size += len(piece)
+        if size > limit:
+            raise TooLarge(f"the body is larger than {limit} bytes")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def decode(data: bytes, type_: type[T]) -> T:
+    try:
+        return msgspec.json.decode(data, type=type_)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"the body does not fit: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise NotJson(f"the body is not JSON: {error}") from None
+
+
+def whole_number(request: Request, name: str, default: int, low: int, high: int) -> int:
+    """The query's number `name`. Raises InvalidRequest."""
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+        raise InvalidRequest(f"'{name}' must be a whole number from {low} to {high}")
+    return int(text)

@@ -1,0 +1,113 @@
+"""`/api/presets/`"""
+
+import asyncio
+import time
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dashboard.answers import json_answer
+from dashboard.cached import CachedJson
+from dashboard.endpoint import Endpoint
+from dashboard.messages import (
+    InstallMessage,
+    Kept,
+    PresetDetail,
+    PresetList,
+    Uninstalled,
+    install_message,
+    preset_detail,
+    preset_list,
+)
+from dashboard.suite import Suite, suite_of
+from services import installs
+from services.presets import Preset
+
+# How long an uninstall waits for a worker to let go of a file; it looks four times a second.
+LET_GO_SECONDS = 3.0
+
+_list = CachedJson()
+
+
+async def list_presets(request: Request) -> Response:
+    suite = suite_of(request)
+    shelf = await suite.library.shelf()
+    return _list.answer(
+        request, (shelf.version, suite.downloads.version), lambda: preset_list(shelf.catalogue, shelf.view)
+    )
+
+
+async def get_preset(request: Request) -> Response:
+    shelf = await suite_of(request).library.shelf()
+    preset = shelf.catalogue.get(request.path_params["preset_id"])
+    return json_answer(preset_detail(preset, installs.status(preset, shelf.view), shelf.catalogue))
+
+
+async def get_status(request: Request) -> Response:
+    library = suite_of(request).library
+    return json_answer(install_message(await library.status(await library.preset(request.path_params["preset_id"]))))
+
+
+async def install(request: Request) -> Response:
+    suite = suite_of(request)
+    preset = await suite.library.preset(request.path_params["preset_id"])
+    suite.library.forget()
+    if (status := await suite.library.status(preset)).state == "installed":
+        return json_answer(install_message(status))
+    joined = await suite.library.request(preset)
+    ids = [file.id for file in preset.files]
+    await suite.allow_downloads(ids)
+    suite.downloads.touch(ids)
+    await suite.wake_reconciler()
+    return json_answer(install_message(await suite.library.status(preset), joined=joined), 202)
+
+
+async def uninstall(request: Request) -> Response:
+    suite = suite_of(request)
+    preset = await suite.library.preset(request.path_params["preset_id"])
+    await suite.library.forget_install(preset)
+    shelf = await suite.library.shelf()
+    needed = {file.id: installs.still_needed_by(file, preset, shelf.catalogue, shelf.view) for file in preset.files}
+    leaving = [file for file in preset.files if not needed[file.id]]
+    await _let_go(suite, preset, [file.id for file in leaving])
+    freed = await suite.library.remove_files(preset, leaving)
+    suite.downloads.touch(file.id for file in preset.files)
+    kept = tuple(
+        Kept(file.name, f"needed by {', '.join(other.name for other in needed[file.id])}")
+        for file in preset.files
+        if needed[file.id]
+    )
+    return json_answer(Uninstalled(tuple(file.name for file in leaving), kept, freed))
+
+
+async def _let_go(suite: Suite, preset: Preset, ids: list[str]) -> None:
+    """A file that is being downloaded would come back after it was removed."""
+    await suite.stop_downloads(ids)
+    until = time.monotonic() + LET_GO_SECONDS
+    while time.monotonic() < until and any(suite.downloads.is_moving(id_) for id_ in ids):
+        await asyncio.sleep(0.25)
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/api/presets/", list_presets, "All presets", {200: PresetList}),
+    Endpoint("GET", "/api/presets/{preset_id}", get_preset, "One preset", {200: PresetDetail}, errors=(404,)),
+    Endpoint(
+        "POST",
+        "/api/presets/{preset_id}/install",
+        install,
+        "Install a preset",
+        {200: InstallMessage, 202: InstallMessage},
+        errors=(404, 409, 503, 507),
+    ),
+    Endpoint(
+        "DELETE", "/api/presets/{preset_id}", uninstall, "Uninstall a preset", {200: Uninstalled}, errors=(404, 503)
+    ),
+    Endpoint(
+        "GET",
+        "/api/presets/{preset_id}/status",
+        get_status,
+        "How far an install is",
+        {200: InstallMessage},
+        errors=(404,),
+    ),
+)

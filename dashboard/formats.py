@@ -1,0 +1,98 @@
+"""Numbers and names as the pages show them; ``scripts/formats.js`` gives the same texts."""
+
+import math
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+_BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_NAME_WIDTH = 36
+
+
+def bytes_text(size_bytes: float | None) -> str:
+    """A size in decimal units: ``"6.9 GB"``, ``"254 MB"``, ``"unknown size"`` for None."""
+    if size_bytes is None:
+        return "unknown size"
+    value, unit = float(size_bytes), 0
+    while _rounded(value, unit) >= 1000 and unit < len(_BYTE_UNITS) - 1:
+        value /= 1000
+        unit += 1
+    digits = _decimals(value, unit)
+    return f"{_rounded(value, unit):.{digits}f} {_BYTE_UNITS[unit]}"
+
+
+def speed_text(bytes_per_second: float | None) -> str:
+    """A transfer rate: ``"125 MB/s"``; empty when not known."""
+    return "" if bytes_per_second is None else f"{bytes_text(bytes_per_second)}/s"
+
+
+def duration_text(seconds: float | None) -> str:
+    """The two largest units of a time span: ``"45s"``, ``"2m 30s"``, ``"3h 5m"``, ``"2d 4h"``; empty for None."""
+    if seconds is None:
+        return ""
+    whole = math.floor(max(seconds, 0) + 0.5)
+    if whole < _MINUTE:
+        return f"{whole}s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE}m {whole % _MINUTE}s"
+    if whole < _DAY:
+        return f"{whole // _HOUR}h {whole % _HOUR // _MINUTE}m"
+    return f"{whole // _DAY}d {whole % _DAY // _HOUR}h"
+
+
+def ago_text(timestamp: float | None, now: float | None = None) -> str:
+    """How long ago a Unix time was: ``"just now"``, ``"5m ago"``, ``"3d ago"``; a date after 30 days."""
+    if timestamp is None:
+        return "unknown"
+    passed = (time.time() if now is None else now) - timestamp
+    if passed < _MINUTE:
+        return "just now"
+    if passed < _HOUR:
+        return f"{math.floor(passed / _MINUTE)}m ago"
+    if passed < _DAY:
+        return f"{math.floor(passed / _HOUR)}h ago"
+    if passed < 30 * _DAY:
+        return f"{math.floor(passed / _DAY)}d ago"
+    moment = datetime.fromtimestamp(timestamp, UTC)
+    return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}"
+
+
+def percent_text(percent: float | None) -> str:
+    """Percent without decimals, rounded down so that only what is complete reads ``"100%"``; empty for None."""
+    return "" if percent is None else f"{math.floor(percent)}%"
+
+
+def short_name(name: str, width: int = _NAME_WIDTH) -> str:
+    """A model file's name for a list: no ``.safetensors``, the middle cut out when longer than ``width``."""
+    stem = name.removesuffix(".safetensors")
+    if len(stem) <= width:
+        return stem
+    tail = (width - 1) // 2
+    return f"{stem[: width - 1 - tail]}…{stem[-tail:]}"
+
+
+def _decimals(value: float, unit: int) -> int:
+    # Gigabytes need a decimal until 100; a decimal of a two-digit megabyte figure is noise.
+    limit = 100 if unit >= 3 else 10
+    return 1 if unit >= 2 and _half_up(value, 10) < limit else 0
+
+
+def _rounded(value: float, unit: int) -> float:
+    return _half_up(value, 10 if _decimals(value, unit) else 1)
+
+
+def _half_up(value: float, scale: int) -> float:
+    # As in the browser; round() would take the even neighbour and the two texts would differ.
+    return math.floor(value * scale + 0.5) / scale
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "bytes": bytes_text,
+    "speed": speed_text,
+    "duration": duration_text,
+    "ago": ago_text,
+    "percent": percent_text,
+    "short_name": short_name,
+}

@@ -1,0 +1,179 @@
+"""The dashboard's picture of presets, models and installs: read from the volume at most every few seconds."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from dashboard.volume import Volume
+from services import installs, log
+from services.errors import Conflict, NotFound, WorkspaceUnavailable
+from services.installs import Installs, InstallStatus, View
+from services.models import ModelFile, ModelIndex
+from services.presets import Artifact, Catalogue, Preset, load_catalogue
+from services.progress import FileProgress
+from services.settings import APP_DIR, Settings
+from services.workflows import Workflows, WorkflowSummary
+from services.workspace import Workspace
+
+# What changes without the dashboard's doing (files copied by hand, another pod) shows after this.
+FRESH_SECONDS = 3.0
+
+_log = log.get("library")
+
+
+class Shelf(Struct, frozen=True):
+    """One reading of the volume. `version` grows with every one that differs."""
+
+    version: int
+    catalogue: Catalogue
+    view: View
+    models: Mapping[str, ModelFile]
+    workflows: tuple[WorkflowSummary, ...]
+
+
+class Library:
+    """Blocking work goes through `Volume`; what could not be read stays as it was known last."""
+
+    def __init__(self, settings: Settings, volume: Volume, progress: Mapping[str, FileProgress]) -> None:
+        workspace = Workspace(settings.workspace)
+        self._settings = settings
+        self._workspace = workspace
+        self._volume = volume
+        self._progress = progress
+        self._index = ModelIndex(workspace)
+        self._uninstalling: set[str] = set()
+        self._lock = asyncio.Lock()
+        self._read_at = 0.0
+        self._user_presets_mtime_ns = -1
+        self.installs = Installs(workspace)
+        self.workflows = Workflows(workspace)
+        self._shelf = Shelf(0, Catalogue(), View({}, {}, {}, progress), {}, ())
+
+    async def load(self) -> None:
+        """The curated presets, which need no volume."""
+        catalogue = await asyncio.to_thread(load_catalogue, APP_DIR / "presets", Workspace(Path("/nonexistent")))
+        self._shelf = Shelf(0, catalogue, self._shelf.view, {}, ())
+
+    async def shelf(self) -> Shelf:
+        """The present picture; the last one known while the volume is away."""
+        if time.monotonic() - self._read_at > FRESH_SECONDS:
+            async with self._lock:
+                if time.monotonic() - self._read_at > FRESH_SECONDS:
+                    await self._read()
+        return self._shelf
+
+    def forget(self) -> None:
+        """Something on the volume changed: the next look is a new one."""
+        self._read_at = 0.0
+
+    async def preset(self, preset_id: str) -> Preset:
+        """Raises NotFound."""
+        return (await self.shelf()).catalogue.get(preset_id)
+
+    async def status(self, preset: Preset) -> InstallStatus:
+        return installs.status(preset, (await self.shelf()).view)
+
+    async def request(self, preset: Preset) -> bool:
+        """Records that `preset` is wanted; whether it was already.
+
+        Raises Conflict, NotEnoughSpace, WorkspaceUnavailable.
+        """
+        if preset.id in self._uninstalling:
+            raise Conflict(f"preset '{preset.id}' is being uninstalled: wait until it is gone")
+        self.forget()
+        shelf = await self.shelf()
+
+        def work() -> bool:
+            kept = {file.id: self.installs.partial_bytes(file) for file in preset.files}
+            free = self._workspace.free_bytes()
+            installs.check_space(preset, shelf.view, free, self._settings.disk_reserve_bytes, kept)
+            joined = self.installs.request(preset)
+            self.workflows.save_of_preset(preset)
+            return joined
+
+        try:
+            return await self._volume.write(work)
+        finally:
+            self.forget()
+
+    async def cancel(self, artifacts: list[Artifact]) -> None:
+        def work() -> None:
+            for artifact in artifacts:
+                self.installs.cancel(artifact.id)
+
+        await self._volume.write(work)
+        self.forget()
+
+    async def forget_install(self, preset: Preset) -> None:
+        """No longer wanted; from here until `remove_files`, installing it is refused."""
+        self._uninstalling.add(preset.id)
+        try:
+            await self._volume.run(self.installs.forget, preset.id)
+            self.forget()
+        except BaseException:
+            self._uninstalling.discard(preset.id)
+            raise
+
+    async def remove_files(self, preset: Preset, artifacts: list[Artifact]) -> int:
+        """The bytes that became free."""
+
+        def work() -> int:
+            freed = 0
+            for artifact in artifacts:
+                self.installs.release(artifact.id)
+                freed += self._index.delete_artifact(artifact)
+            self.workflows.delete_of_preset(preset)
+            return freed
+
+        try:
+            return await self._volume.run(work)
+        finally:
+            self._uninstalling.discard(preset.id)
+            self.forget()
+
+    async def delete_models(self, ids: list[str]) -> tuple[list[ModelFile], list[str]]:
+        try:
+            return await self._volume.run(self._index.delete, ids)
+        finally:
+            self.forget()
+
+    async def artifact(self, artifact_id: str) -> Artifact:
+        """Of a wanted file. Raises NotFound."""
+        for install in (await self.shelf()).view.installs.values():
+            for artifact in install.files:
+                if artifact.id == artifact_id and install.completed_at is None:
+                    return artifact
+        raise NotFound(f"there is no download '{artifact_id[:100]}'")
+
+    async def _read(self) -> None:
+        try:
+            self._shelf = await self._volume.run(self._look, self._shelf)
+        except WorkspaceUnavailable as error:
+            _log.warning("library_not_read", reason=error.message)
+        self._read_at = time.monotonic()
+
+    def _look(self, before: Shelf) -> Shelf:
+        models = self._index.scan()
+        view = View(
+            installs=self.installs.all(),
+            holds=self.installs.holds(),
+            verified=self._index.verified(models),
+            progress=self._progress,
+        )
+        catalogue, workflows = self._catalogue(before.catalogue), tuple(self.workflows.all())
+        after = Shelf(before.version, catalogue, view, models, workflows)
+        return before if after == before else Shelf(before.version + 1, catalogue, view, models, workflows)
+
+    def _catalogue(self, before: Catalogue) -> Catalogue:
+        """Read again when the user's file changed."""
+        try:
+            mtime_ns = self._workspace.user_presets_file.stat().st_mtime_ns
+        except FileNotFoundError:
+            mtime_ns = 0
+        if mtime_ns == self._user_presets_mtime_ns:
+            return before
+        self._user_presets_mtime_ns = mtime_ns
+        return load_catalogue(APP_DIR / "presets", self._workspace)

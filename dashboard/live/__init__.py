@@ -1,0 +1,1 @@
+"""What goes out over `/ws`: who listens (`hub`), and what there is to say (`downloads`, `queue`, `system`)."""

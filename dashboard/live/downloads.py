@@ -1,0 +1,104 @@
+"""Follows the workers' progress in Redis and says per preset how far it is."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import msgspec
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from dashboard.live.hub import Hub, message
+from dashboard.messages import download_list, install_message
+from services import installs, log, progress
+from services.progress import FileProgress
+
+if TYPE_CHECKING:
+    from dashboard.library import Library
+
+# At most this often per preset; the last word is never held back for longer either.
+TICK_SECONDS = 0.25
+RETRY_SECONDS = 1.0
+
+_UNDER_WAY = {"downloading", "verifying", "queued"}
+_log = log.get("downloads_feed")
+
+
+class DownloadsFeed:
+    """`progress` is the live state by artifact id; the library reads it."""
+
+    def __init__(self, pool: redis.asyncio.Redis, hub: Hub) -> None:
+        self._redis = pool
+        self._hub = hub
+        self._changed: set[str] = set()
+        self._ended = asyncio.Event()
+        self.progress: dict[str, FileProgress] = {}
+        # Grows with every change, so that answers made from it can be told apart.
+        self.version = 0
+
+    async def follow(self) -> None:
+        """For ever; a lost Redis is waited for."""
+        while True:
+            try:
+                async with self._redis.pubsub() as channel:
+                    await channel.subscribe(progress.CHANNEL)
+                    await self._catch_up()
+                    async for event in channel.listen():
+                        if event["type"] == "message":
+                            self._take(progress.decode(event["data"]))
+            except (RedisError, OSError) as error:
+                _log.info("progress_not_followed", reason=str(error))
+            except msgspec.DecodeError as error:
+                _log.error("progress_unreadable", reason=str(error))
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def tell(self, library: "Library") -> None:
+        """For ever: what changed since the last tick, one message per preset."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), TICK_SECONDS)
+            if self._ended.is_set():
+                self._ended.clear()
+                library.forget()
+            if self._changed:
+                changed, self._changed = self._changed, set()
+                await self._publish(library, changed)
+
+    def is_moving(self, artifact_id: str) -> bool:
+        live = self.progress.get(artifact_id)
+        return live is not None and live.state in {"downloading", "verifying"}
+
+    def touch(self, artifact_ids: Iterable[str]) -> None:
+        """Something other than progress happened to these: asked for, cancelled, removed."""
+        self._changed.update(artifact_ids)
+        self.version += 1
+        self._ended.set()
+
+    async def snapshot(self, library: "Library") -> str:
+        shelf = await library.shelf()
+        return message("snapshot", {"channel": "downloads", "downloads": download_list(shelf.catalogue, shelf.view)})
+
+    async def _publish(self, library: "Library", changed: set[str]) -> None:
+        if not self._hub.is_heard("downloads"):
+            return
+        shelf = await library.shelf()
+        presets = {preset.id: preset for id_ in changed for preset in shelf.catalogue.presets_with(id_)}
+        for preset in presets.values():
+            status = installs.status(preset, shelf.view)
+            self._hub.publish(
+                "downloads", f"download:{preset.id}", message("download_progress", install_message(status))
+            )
+
+    async def _catch_up(self) -> None:
+        stored = await self._redis.hgetall(progress.BOARD_KEY)
+        self.progress.clear()
+        self.progress.update({found.id: found for found in map(progress.decode, stored.values())})
+        self.touch(self.progress)
+
+    def _take(self, news: FileProgress) -> None:
+        self.progress[news.id] = news
+        self.version += 1
+        self._changed.add(news.id)
+        if news.state not in _UNDER_WAY:
+            self._ended.set()

@@ -1,0 +1,254 @@
+"""The shapes that the API and the WebSocket share, made from what the services know."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from dashboard.formats import duration_text, speed_text
+from services import installs
+from services.boot import Step
+from services.health import ComfyUIHealth
+from services.installs import InstallStatus, PresetState, View
+from services.metrics import Cpu, Gpu, Memory, Network
+from services.models import ModelFile
+from services.presets import Catalogue, Kind, Preset, Problem
+from services.processes import Process
+from services.progress import FileState
+from services.runs import QueueItem, Run
+from services.verified import Verified
+from services.volume import State
+
+
+class InstallMessage(InstallStatus, frozen=True, kw_only=True):
+    """An install's progress, with texts for people beside the figures."""
+
+    joined: bool
+    speed: str
+    eta: str
+
+
+class PresetSummary(Struct, frozen=True):
+    """`workflow`: its name under `/api/workflows/`, once the preset was asked for."""
+
+    id: str
+    name: str
+    kind: Kind
+    description: str
+    tags: tuple[str, ...]
+    size_bytes: int | None
+    vram_bytes: int | None
+    file_count: int
+    files_present: int
+    missing_bytes: int | None
+    state: PresetState
+    progress: float | None
+    speed: str
+    eta: str
+    error: str | None
+    workflow: str | None
+
+
+class PresetFile(Struct, frozen=True):
+    """`shared_with`: names of the other presets that bring this file."""
+
+    id: str
+    folder: str
+    name: str
+    url: str
+    size_bytes: int | None
+    sha256: str | None
+    state: FileState
+    error: str | None
+    shared_with: tuple[str, ...]
+
+
+class PresetDetail(PresetSummary, frozen=True, kw_only=True):
+    files: tuple[PresetFile, ...]
+    licence: str | None
+    source: str | None
+
+
+class PresetList(Struct, frozen=True):
+    presets: tuple[PresetSummary, ...]
+    problems: tuple[Problem, ...]
+
+
+class DownloadList(Struct, frozen=True):
+    downloads: tuple[InstallMessage, ...]
+
+
+class Kept(Struct, frozen=True):
+    name: str
+    reason: str
+
+
+class Uninstalled(Struct, frozen=True):
+    removed: tuple[str, ...]
+    kept: tuple[Kept, ...]
+    freed_bytes: int
+
+
+class Checked(Struct, frozen=True):
+    sha256: str
+    checked_against: str
+
+
+class Model(Struct, frozen=True):
+    """`verified`: None until someone computed its digest. `presets`: ids of those that bring it."""
+
+    id: str
+    folder: str
+    name: str
+    size_bytes: int
+    modified: float
+    verified: Checked | None
+    presets: tuple[str, ...]
+
+
+class ModelList(Struct, frozen=True):
+    models: tuple[Model, ...]
+    total: int
+    total_bytes: int
+
+
+class ModelType(Struct, frozen=True):
+    folder: str
+    count: int
+    size_bytes: int
+
+
+class ModelTypes(Struct, frozen=True):
+    types: tuple[ModelType, ...]
+
+
+class Disk(Struct, frozen=True):
+    path: str
+    used_bytes: int | None
+    free_bytes: int | None
+    total_bytes: int | None
+    filesystem: str | None
+
+
+class WorkspaceState(Struct, frozen=True):
+    state: State
+    message: str
+    remedy: str
+
+
+class SystemStatus(Struct, frozen=True):
+    cpu: Cpu
+    memory: Memory
+    gpus: tuple[Gpu, ...]
+    disk: Disk
+    network: Network
+    processes: tuple[Process, ...]
+    comfyui: ComfyUIHealth
+    workspace: WorkspaceState
+    boot: tuple[Step, ...]
+    ready_seconds: float | None
+    uptime_seconds: float
+
+
+class QueueMessage(Struct, frozen=True):
+    running: tuple[Run, ...]
+    pending: tuple[QueueItem, ...]
+
+
+def install_message(status: InstallStatus, *, joined: bool = False) -> InstallMessage:
+    moving = status.state == "downloading"
+    return InstallMessage(
+        **asdict(status),
+        joined=joined,
+        speed=speed_text(status.bytes_per_second) if moving else "",
+        eta=duration_text(status.eta_seconds) if moving else "",
+    )
+
+
+def preset_summary(preset: Preset, status: InstallStatus) -> PresetSummary:
+    return PresetSummary(**_summary(preset, status))
+
+
+def preset_detail(preset: Preset, status: InstallStatus, catalogue: Catalogue) -> PresetDetail:
+    states = {file.id: file for file in status.files}
+    files = tuple(
+        PresetFile(
+            id=file.id,
+            folder=file.folder,
+            name=file.name,
+            url=file.url,
+            size_bytes=file.size_bytes,
+            sha256=file.sha256,
+            state=states[file.id].state,
+            error=states[file.id].error,
+            shared_with=tuple(other.name for other in catalogue.presets_with(file.id) if other.id != preset.id),
+        )
+        for file in preset.files
+    )
+    return PresetDetail(
+        **_summary(preset, status),
+        files=files,
+        licence=preset.licence,
+        source=preset.source,
+    )
+
+
+def preset_list(catalogue: Catalogue, view: View) -> PresetList:
+    presets = sorted(catalogue, key=lambda preset: preset.name.lower())
+    return PresetList(
+        presets=tuple(preset_summary(preset, installs.status(preset, view)) for preset in presets),
+        problems=catalogue.problems,
+    )
+
+
+def download_list(catalogue: Catalogue, view: View) -> tuple[InstallMessage, ...]:
+    """Every install that is not finished, newest first."""
+    active = [install for install in view.installs.values() if install.completed_at is None]
+    messages = [
+        install_message(installs.status(catalogue.presets.get(install.preset_id) or installs.as_preset(install), view))
+        for install in sorted(active, key=lambda install: install.requested_at, reverse=True)
+    ]
+    return tuple(found for found in messages if found.state != "installed")
+
+
+def models(files: Iterable[ModelFile], verified: dict[str, Verified], catalogue: Catalogue) -> tuple[Model, ...]:
+    owners: dict[str, list[str]] = {}
+    for preset in catalogue:
+        for artifact in preset.files:
+            owners.setdefault(artifact.id, []).append(preset.id)
+    return tuple(
+        Model(
+            id=file.id,
+            folder=file.folder,
+            name=file.name,
+            size_bytes=file.size_bytes,
+            modified=file.mtime_ns / 1e9,
+            verified=Checked(record.sha256, record.checked_against) if (record := verified.get(file.id)) else None,
+            presets=tuple(owners.get(file.id, ())),
+        )
+        for file in files
+    )
+
+
+def _summary(preset: Preset, status: InstallStatus) -> dict[str, Any]:
+    message = install_message(status)
+    missing = [file.bytes_total for file in status.files if file.state != "present"]
+    return {
+        "id": preset.id,
+        "name": preset.name,
+        "kind": preset.kind,
+        "description": preset.description,
+        "tags": preset.tags,
+        "size_bytes": status.bytes_total,
+        "vram_bytes": preset.vram_bytes,
+        "file_count": len(preset.files),
+        "files_present": sum(file.state == "present" for file in status.files),
+        "missing_bytes": None if None in missing else sum(size for size in missing if size),
+        "state": status.state,
+        "progress": status.progress,
+        "speed": message.speed,
+        "eta": message.eta,
+        "error": status.error,
+        "workflow": preset.id if preset.workflow is not None else None,
+    }

@@ -1,0 +1,95 @@
+"""What ComfyUI made: listed newest first, and handed out by nginx after the login and the path were checked."""
+
+import mimetypes
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from dashboard.suite import Suite, suite_of
+from services.comfyui import Media, media_of
+from services.errors import NotFound, WorkspaceUnavailable
+from services.workspace import Workspace, check_relative_path
+
+MAX_DEPTH = 6
+# What a browser shows by itself; everything else is downloaded, so that no file of ours becomes a page.
+_SHOWN: frozenset[Media] = frozenset({"image", "video", "audio"})
+
+
+class Output(Struct, frozen=True):
+    url: str
+    filename: str
+    media: Media
+    size_bytes: int
+    modified: float
+
+
+async def newest(suite: Suite, limit: int) -> list[Output]:
+    """Empty while the volume is away."""
+    try:
+        return await suite.volume.run(_newest, Workspace(suite.settings.workspace).output, limit)
+    except WorkspaceUnavailable:
+        return []
+
+
+async def output_file(request: Request) -> Response:
+    """`/outputs/{path}`. Raises NotFound, InvalidName."""
+    suite, path = suite_of(request), request.path_params["path"]
+    file = Workspace(suite.settings.workspace).output_file(path)
+    if not await suite.volume.run(file.is_file):
+        raise NotFound(f"there is no output '{path[:200]}'")
+    return _handed_to_nginx("output", path)
+
+
+async def temp_file(request: Request) -> Response:
+    """`/temp/{path}`: pictures that ComfyUI shows but does not keep. Raises NotFound, InvalidName."""
+    suite, path = suite_of(request), request.path_params["path"]
+    file = suite.settings.state_dir.joinpath("comfyui", "temp", *check_relative_path(path))
+    if not file.is_file():
+        raise NotFound(f"there is no such file any more: '{path[:200]}'")
+    return _handed_to_nginx("temp", path)
+
+
+def _handed_to_nginx(base: str, path: str) -> Response:
+    media = media_of(path)
+    headers = {
+        "X-Accel-Redirect": f"/_suite/files/{base}/{quote(path)}",
+        "Cache-Control": "private, max-age=3600",
+        # Whatever a node wrote there, it runs nothing here.
+        "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'",
+    }
+    if media not in _SHOWN:
+        headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(Path(path).name)}"
+    return Response(headers=headers, media_type=_media_type(path))
+
+
+def _media_type(path: str) -> str:
+    guessed = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    return (
+        guessed
+        if guessed.startswith(("image/", "video/", "audio/")) and "svg" not in guessed
+        else "application/octet-stream"
+    )
+
+
+def _newest(root: Path, limit: int) -> list[Output]:
+    files = sorted(_walk(root, "", 0), key=lambda found: found[1].st_mtime, reverse=True)[:limit]
+    return [
+        Output(f"/outputs/{quote(path)}", path.rpartition("/")[2], media_of(path), figures.st_size, figures.st_mtime)
+        for path, figures in files
+    ]
+
+
+def _walk(root: Path, below: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
+    with os.scandir(root / below) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False) and depth < MAX_DEPTH:
+                yield from _walk(root, f"{below}{entry.name}/", depth + 1)
+            elif entry.is_file(follow_symlinks=False) and media_of(entry.name) != "other":
+                yield f"{below}{entry.name}", entry.stat(follow_symlinks=False)

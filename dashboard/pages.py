@@ -1,0 +1,188 @@
+"""The pages: each shows what is known now, and its script keeps it up to date."""
+
+import asyncio
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from dashboard import outputs
+from dashboard.formats import FILTERS
+from dashboard.live.queue import queue_message
+from dashboard.messages import download_list, models, preset_detail, preset_list
+from dashboard.suite import Suite, suite_of
+from services import installs, settings
+from services.health import log_tail
+from services.models import folder_sizes
+from services.settings import APP_DIR
+
+VERSION = "0.1.0"
+STATIC_DIR = APP_DIR / "dashboard" / "static"
+STATIC_URL = "/_suite/static/"
+MODELS_PER_PAGE = 100
+OUTPUTS = 24
+SUGGESTIONS = 3
+THEMES = frozenset({"light", "dark"})
+
+
+@functools.cache
+def environment() -> Environment:
+    """Jinja, with its templates compiled once."""
+    templates = Environment(
+        loader=FileSystemLoader(APP_DIR / "dashboard" / "templates"),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters.update(FILTERS)
+    manifest = msgspec.json.decode((STATIC_DIR / "manifest.json").read_bytes(), type=dict[str, str])
+    templates.globals["asset"] = lambda name: STATIC_URL + manifest[name]
+    return templates
+
+
+def page(request: Request, template: str, context: Mapping[str, Any], status: int = 200) -> HTMLResponse:
+    theme = request.cookies.get("theme", "")
+    shared = {"version": VERSION, "theme": theme if theme in THEMES else "system"}
+    return HTMLResponse(environment().get_template(template).render({**shared, **context}), status)
+
+
+async def home(request: Request) -> Response:
+    suite = suite_of(request)
+    shelf, status = await suite.library.shelf(), await suite.system.status()
+    comfyui_log = await asyncio.to_thread(log_tail, suite.settings.state_dir / "logs" / "comfyui.log", 12)
+    queue = queue_message(suite.runs)
+    context = {
+        "downloads": download_list(shelf.catalogue, shelf.view),
+        "queue": {"running": queue.running, "pending": queue.pending, "recent": finished_runs(suite)},
+        "outputs": await outputs.newest(suite, OUTPUTS),
+        "suggestions": suggest(preset_list(shelf.catalogue, shelf.view).presets, status.gpus),
+        "comfyui_log": comfyui_log if status.comfyui.state != "ready" else [],
+    }
+    return await _page(request, "home", "Home", context)
+
+
+async def presets(request: Request) -> Response:
+    shelf = await suite_of(request).library.shelf()
+    listed = preset_list(shelf.catalogue, shelf.view)
+    selected = None
+    if preset_id := request.path_params.get("preset_id"):
+        preset = shelf.catalogue.get(preset_id)
+        selected = preset_detail(preset, installs.status(preset, shelf.view), shelf.catalogue)
+    context = {"presets": listed.presets, "problems": listed.problems, "selected": selected}
+    return await _page(request, "presets", "Presets", context)
+
+
+async def models_page(request: Request) -> Response:
+    shelf = await suite_of(request).library.shelf()
+    query = request.query_params
+    folder, search = query.get("folder", ""), query.get("search", "")
+    offset = int(query.get("offset", "0")) if query.get("offset", "0").isdigit() else 0
+    found = sorted(
+        (
+            file
+            for file in shelf.models.values()
+            if (not folder or file.folder == folder) and search.lower() in file.name.lower()
+        ),
+        key=lambda file: (file.folder, file.name.lower()),
+    )
+    shown = found[offset : offset + MODELS_PER_PAGE]
+    types = [
+        {"folder": name, "count": count, "size_bytes": size}
+        for name, (count, size) in sorted(folder_sizes(shelf.models.values()).items())
+    ]
+    context = {
+        "models": models(shown, dict(shelf.view.verified), shelf.catalogue),
+        "types": types,
+        "total": len(found),
+        "total_bytes": sum(file.size_bytes for file in found),
+        "query": {"folder": folder, "search": search, "offset": offset, "limit": MODELS_PER_PAGE},
+    }
+    return await _page(request, "models", "Models", context)
+
+
+async def workflows(request: Request) -> Response:
+    suite = suite_of(request)
+    context = {"workflows": (await suite.library.shelf()).workflows, "runs": suite.runs.recent()[:20]}
+    return await _page(request, "workflows", "Workflows", context)
+
+
+async def settings_page(request: Request) -> Response:
+    suite = suite_of(request)
+    context = {
+        "settings": _settings_rows(suite.settings),
+        "tokens": [{"id": t.id, "name": t.name, "created_at": t.created_at} for t in suite.tokens.all()],
+        "password_source": suite.password.source,
+    }
+    return await _page(request, "settings", "Settings", context)
+
+
+async def error(request: Request, message: str, status: int) -> Response:
+    title = "Not there" if status == 404 else "That did not work"
+    return await _page(request, "error", title, {"message": message}, status)
+
+
+def finished_runs(suite: Suite) -> list[Any]:
+    return [run for run in suite.runs.recent() if run.is_over][:10]
+
+
+def suggest(presets: Any, gpus: Any) -> list[Any]:
+    """Small ones first, that fit the largest card: what an empty volume could start with."""
+    memory = max((gpu.memory_total_bytes or 0 for gpu in gpus), default=0)
+    fitting = [preset for preset in presets if not memory or (preset.vram_bytes or 0) <= memory]
+    return sorted(fitting, key=lambda preset: preset.size_bytes or 2**62)[:SUGGESTIONS]
+
+
+async def _page(
+    request: Request, name: str, title: str, context: Mapping[str, Any], status_code: int = 200
+) -> Response:
+    suite = suite_of(request)
+    shelf, status = await suite.library.shelf(), await suite.system.status()
+    downloads = download_list(shelf.catalogue, shelf.view)
+    shared = {
+        "page": name,
+        "title": title,
+        "auth_off": not suite.settings.auth,
+        "status": status,
+        "counts": {
+            "presets_installed": sum(
+                installs.status(preset, shelf.view).state == "installed" for preset in shelf.catalogue
+            ),
+            "models": len(shelf.models),
+            "workflows": len(shelf.workflows),
+            "downloads": len(downloads),
+        },
+    }
+    return page(request, f"{name}.html", {**shared, **context}, status_code)
+
+
+def _settings_rows(config: settings.Settings) -> list[dict[str, Any]]:
+    rows = []
+    for field, (name, default, description, secret) in zip(
+        config.__dataclass_fields__, settings.described(), strict=True
+    ):
+        value = getattr(config, field)
+        rows.append(
+            {
+                "name": name,
+                "value": _shown(value, secret),
+                "default": default,
+                "description": description,
+                "secret": secret,
+            }
+        )
+    return rows
+
+
+def _shown(value: Any, secret: bool) -> str:
+    if secret:
+        return "set" if value else "not set"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, tuple):
+        return " ".join(value)
+    return str(value)

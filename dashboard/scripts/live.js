@@ -1,0 +1,83 @@
+// Components that show one thing's live figures. A getter without a value leaves the server's text in place.
+
+import { data, store } from './alpine.js'
+import { bytesText, durationText, percentText, shortName, speedText } from './formats.js'
+
+const downloads = store('downloads')
+const runs = store('runs')
+const system = store('system')
+
+// Templates name the thing in data-id. Read at every use: a morph may give the element another one.
+const component = (name, getters) => data(name, () => Object.defineProperties({
+  root: null,
+  init() { this.root = this.$el },
+}, Object.getOwnPropertyDescriptors(getters)))
+
+component('download', {
+  get status() { return downloads.byId[this.root.dataset.id] },
+  get progress() { return this.status?.progress },
+  get percent() { return this.status && percentText(this.status.progress) },
+  get speed() { return this.status?.speed ?? undefined },
+  get eta() { return this.status?.state === 'downloading' ? this.status.eta ?? '' : undefined },
+  get error() { return this.status?.error },
+  get amount() { return this.status && `${bytesText(this.status.bytes_done)} / ${bytesText(this.status.bytes_total)}` },
+  get rate() {
+    const { state, speed, eta } = this.status ?? {}
+    return state === 'downloading' ? ['', speed, eta && `${eta} left`].filter((part) => part !== null).join(' · ') : undefined
+  },
+  get file() {
+    const file = this.status?.files.find(({ state }) => state === 'downloading' || state === 'verifying')
+    return file && shortName(file.name)
+  },
+})
+
+component('file', {
+  get part() {
+    const { presetId, id } = this.root.dataset
+    const file = downloads.byId[presetId]?.files.find((each) => each.id === id)
+    return file?.bytes_total ? file.bytes_done / file.bytes_total : undefined
+  },
+})
+
+component('totals', {
+  get text() {
+    const active = Object.values(downloads.byId).filter(({ state }) => state === 'downloading')
+    if (!active.length) return undefined
+    const sum = (value) => active.reduce((total, install) => total + value(install), 0)
+    const left = sum(({ bytes_done: done, bytes_total: total }) => (total ?? done) - done)
+    return `${active.length} active · ${speedText(sum((install) => install.bytes_per_second ?? 0))} · ${bytesText(left)} to go`
+  },
+})
+
+component('run', {
+  get status() { return runs.byId[this.root.dataset.id] },
+  get preview() { return this.status?.preview_url },
+  get progress() { return this.status?.progress },
+  get percent() { return this.status && percentText(this.status.progress) },
+  get nodeClass() { return this.status?.node_class },
+  get nodes() {
+    const { nodes_done: done, nodes_total: total } = this.status ?? {}
+    return total ? `node ${Math.min(done + 1, total)} of ${total}` : undefined
+  },
+  get steps() { return this.status && (this.status.steps ? `step ${this.status.step} of ${this.status.steps}` : '') },
+  get elapsed() { return this.status && durationText(this.status.seconds) },
+})
+
+component('work', {
+  get text() {
+    const parts = [[runs.running, 'running'], [runs.pending, 'queued']]
+    return parts.filter(([number]) => number).map(([number, word]) => `${number} ${word}`).join(', ')
+  },
+})
+
+component('process', {
+  get uptime() {
+    const process = system.status?.processes.find(({ name }) => name === this.root.dataset.name)
+    return process?.uptime_seconds && durationText(process.uptime_seconds)
+  },
+})
+
+component('vram', {
+  get used() { return system.status?.gpus[this.root.dataset.index]?.memory_used_bytes },
+  get usedText() { return this.used === undefined ? undefined : bytesText(this.used) },
+})

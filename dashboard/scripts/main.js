@@ -1,0 +1,15 @@
+import { start } from './alpine.js'
+import { listen } from './stores.js'
+import './keyboard.js'
+import './live.js'
+import './login.js'
+import './models.js'
+import './presets.js'
+import './suite.js'
+import './telemetry.js'
+import './tokens.js'
+import './workflows.js'
+
+start()
+listen()
+document.addEventListener('htmx:after:swap', listen)

@@ -1,0 +1,69 @@
+// The list of presets: filters by text, kind, memory and state, without asking the server.
+
+import { data } from './alpine.js'
+
+data('presets', () => ({
+  words: [],
+  kind: '',
+  states: '',
+  fits: false,
+  shown: 0,
+  total: 0,
+  root: null,
+  swapped: null,
+  init() {
+    this.root = this.$el
+    this.swapped = () => this.apply()
+    document.addEventListener('htmx:after:swap', this.swapped)
+    this.apply()
+  },
+  destroy() { document.removeEventListener('htmx:after:swap', this.swapped) },
+  search(event) {
+    this.words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean)
+    this.apply()
+  },
+  chooseKind(event) {
+    this.kind = event.currentTarget.dataset.value
+    this.apply()
+  },
+  chooseStatus(event) {
+    this.states = event.target.value
+    this.apply()
+  },
+  toggleFits() {
+    this.fits = !this.fits
+    this.apply()
+  },
+  reset() {
+    Object.assign(this, { words: [], kind: '', states: '', fits: false })
+    this.root.querySelector('input').value = this.root.querySelector('select').value = ''
+    this.apply()
+  },
+  apply() {
+    const cards = [...this.root.querySelectorAll('.card')]
+    const selected = this.root.querySelector('#detail')?.dataset.selected
+    for (const card of cards) {
+      card.hidden = !this.matches(card.dataset)
+      // Only the detail was fetched: the mark on its card is set here.
+      card.toggleAttribute('aria-current', card.dataset.preset === selected)
+    }
+    this.total = cards.length
+    this.shown = cards.filter((card) => !card.hidden).length
+    this.root.querySelector('#cards-none').hidden = this.shown > 0 || !this.total
+  },
+  matches({ words, kind, state, vram }) {
+    return this.words.every((word) => words.includes(word))
+      && (!this.kind || kind === this.kind)
+      && (!this.states || this.states.split(' ').includes(state))
+      && (!this.fits || Number(vram) <= Number(this.root.dataset.gpu))
+  },
+  get summary() {
+    return this.shown === this.total ? `${this.total} preset${this.total === 1 ? '' : 's'}` : `${this.shown} of ${this.total} presets`
+  },
+}))
+
+// A sheet that opens over the list takes the focus with it, and gives it back to the card.
+document.addEventListener('htmx:after:swap', ({ detail }) => {
+  if (detail.ctx.select !== '#detail') return
+  document.getElementById('detail-title')?.focus({ preventScroll: true })
+})

@@ -1,0 +1,48 @@
+// Fetches the page again and morphs the regions that a change concerns; every region carries data-live with the
+// topics it shows. Numbers do not come this way: the socket writes them in place.
+
+import htmx from 'htmx.org/dist/htmx.esm.js'
+import { toast } from './toasts.js'
+
+const DELAY_MS = 150 // changes come in bursts: one request for all of them
+const wanted = new Set()
+let timer = 0
+
+const here = () => location.pathname + location.search
+
+/** Fetches the regions of `topics` again; "*" means all of them. */
+export function refresh(...topics) {
+  for (const topic of topics) wanted.add(topic)
+  timer ||= setTimeout(fetchRegions, DELAY_MS)
+}
+
+function fetchRegions() {
+  timer = 0
+  const selector = wanted.has('*') ? '[data-live]' : [...wanted].map((topic) => `[data-live~="${topic}"]`).join()
+  wanted.clear()
+  const regions = [...document.querySelectorAll(selector)].map((region) => `#${region.id}:outerMorph`)
+  if (regions.length) htmx.ajax('GET', here(), { swap: 'none', selectOOB: regions.join() })
+}
+
+/** Goes to another page without losing the socket. */
+export function visit(path) {
+  htmx.ajax('GET', path, { target: '#shell', select: '#shell', swap: 'outerHTML show:top', push: 'true' })
+}
+
+/** Signs in again and comes back to this page. */
+export function signIn() {
+  location.assign(`/login?next=${encodeURIComponent(here())}`)
+}
+
+document.addEventListener('htmx:before:swap', (event) => {
+  const { ctx } = event.detail
+  const background = Boolean(ctx.selectOOB)
+  const { status, redirected, url } = ctx.response.raw
+  if (background && ctx.request.action !== here()) return event.preventDefault() // the user has gone elsewhere
+  if (ctx.text.includes('id="shell"')) return undefined
+  // Not a page of the dashboard: the sign-in page after a redirect, or nginx saying that the dashboard is away.
+  event.preventDefault()
+  if (redirected || status === 401) location.assign(redirected ? url : here())
+  else if (!background) toast('The dashboard does not answer. Try again in a moment.', { tone: 'bad' })
+  return undefined
+})

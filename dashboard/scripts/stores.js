@@ -1,0 +1,157 @@
+// What the socket told: downloads by preset, runs by prompt, the machine, and the state of the link itself.
+
+import { store } from './alpine.js'
+import { refresh, signIn, visit } from './refresh.js'
+import { Socket } from './socket.js'
+import { durationText } from './formats.js'
+import { toast } from './toasts.js'
+
+const HISTORY = 60 // points of a sparkline: two minutes
+const QUIET_MS = 2000 // a loss shorter than this is not worth a word
+const BANNER_MS = 5000
+const ACTIVE = ['queued', 'downloading', 'verifying']
+
+store('link', { state: 'connecting', label: 'Connecting', banner: false, text: '' })
+store('downloads', { byId: {} })
+store('runs', { byId: {}, running: 0, pending: 0 })
+store('system', { status: null, history: { gpu: [], memory: [], received: [], sent: [] } })
+
+const link = store('link')
+const downloads = store('downloads')
+const runs = store('runs')
+const system = store('system')
+
+let lostAt = 0
+let ticker = 0
+
+const socket = new Socket({
+  open() {
+    const again = lostAt > 0
+    clearInterval(ticker)
+    lostAt = ticker = 0
+    setLink('live', 'Live')
+    link.banner = false
+    if (again) refresh('*')
+  },
+  lost() {
+    lostAt ||= Date.now()
+    ticker ||= setInterval(showLoss, 500)
+  },
+  signedOut: signIn,
+  message(type, data) {
+    handlers[type]?.(data)
+  },
+})
+
+/** Subscribes to the channels of the page that is shown. */
+export function listen() {
+  const shell = document.getElementById('shell')
+  if (!shell) return
+  socket.watch(shell.dataset.channels.split(' '))
+  if (!lostAt) socket.connect()
+}
+
+export const reconnect = () => socket.connect()
+
+function setLink(state, label) {
+  link.state = state
+  link.label = label
+  document.documentElement.dataset.link = state
+}
+
+function showLoss() {
+  const now = Date.now()
+  if (now - lostAt > QUIET_MS) setLink('lost', 'Reconnecting')
+  link.banner = now - lostAt > BANNER_MS
+  const age = socket.lastMessageAt ? `Last update ${durationText((now - socket.lastMessageAt) / 1000)} ago; downloads` : 'Downloads'
+  const next = socket.retryAt > now ? `Next try in ${durationText(Math.ceil((socket.retryAt - now) / 1000))}.` : 'Trying now.'
+  link.text = `${age} continue on the server. ${next}`
+}
+
+const handlers = {
+  snapshot(data) {
+    if (data.channel === 'downloads') allDownloads(data.downloads)
+    else if (data.channel === 'queue') queue([...data.running, ...data.recent], data)
+    else system_status(data.status)
+  },
+  download_progress: applyDownload,
+  queue_status: (data) => queue(data.running, data),
+  run_progress: (run) => { runs.byId[run.prompt_id] = run },
+  run_finished(run) {
+    runs.byId[run.prompt_id] = run
+    refresh('queue')
+  },
+  system_status,
+  error: ({ message }) => console.warn(message),
+}
+
+function allDownloads(list) {
+  const known = new Set(list.map((install) => install.preset_id))
+  for (const element of document.querySelectorAll('[data-preset]')) {
+    const { preset, state } = element.dataset
+    if (ACTIVE.includes(state) && !known.has(preset)) refresh('downloads')
+  }
+  for (const id of Object.keys(downloads.byId)) if (!known.has(id)) delete downloads.byId[id]
+  list.forEach(applyDownload)
+}
+
+/** Takes in an InstallStatus, from the socket or from the answer to an action. */
+export function applyDownload(install) {
+  const { preset_id: id, state } = install
+  const before = downloads.byId[id]
+  downloads.byId[id] = install
+  if (before?.state !== state) downloadChanged(install, before)
+  else if (fileStates(before) !== fileStates(install) && document.querySelector(`[data-selected="${CSS.escape(id)}"]`)) refresh('downloads')
+}
+
+const fileStates = (install) => install.files.map((file) => file.state).join()
+
+function downloadChanged({ preset_id: id, name, state, error }, before) {
+  const shown = [...document.querySelectorAll('[data-preset]')].filter((element) => element.dataset.preset === id)
+  const listed = !document.querySelector('[data-lists]') || shown.length > 0
+  if (!listed || shown.some((element) => element.dataset.state !== state)) refresh('downloads')
+  if (!before || !ACTIVE.includes(before.state)) return
+  if (state === 'installed') {
+    refresh('models')
+    toast(`${name} is installed.`, { tone: 'ok', label: 'Open', action: () => visit(`/presets/${encodeURIComponent(id)}`) })
+  } else if (state === 'failed') toast(`${name}: ${error}`, { tone: 'bad' })
+}
+
+let queueShape = null
+
+function queue(list, { running, pending }) {
+  for (const run of list) runs.byId[run.prompt_id] = run
+  runs.running = running.length
+  runs.pending = pending.length
+  const shape = sorted(`${ids(running)}|${ids(pending)}`)
+  const region = document.querySelector('[data-shape][data-live~="queue"]')
+  const before = queueShape ?? (region && sorted(region.dataset.shape))
+  if (before !== shape) refresh('queue')
+  queueShape = shape
+}
+
+const ids = (list) => list.map((item) => item.prompt_id).join(' ')
+const sorted = (shape) => shape.split('|').slice(0, 2).map((part) => part.split(' ').sort().join(' ')).join('|')
+
+let askedFor = ''
+
+function system_status(status) {
+  const before = system.status?.comfyui.state
+  system.status = status
+  const { comfyui, gpus, memory, network, processes, workspace } = status
+  const push = (list, value) => [...list.slice(1 - HISTORY), value ?? 0]
+  const { history } = system
+  system.history = {
+    gpu: push(history.gpu, gpus[0]?.utilization_percent),
+    memory: push(history.memory, memory.used_bytes),
+    received: push(history.received, network.received_bytes_per_second),
+    sent: push(history.sent, network.sent_bytes_per_second),
+  }
+  if (before && before !== 'ready' && comfyui.state === 'ready') toast('ComfyUI is ready.', { tone: 'ok' })
+  if (comfyui.state !== 'ready') refresh('boot')
+  const shape = [comfyui.state, workspace.state, ...processes.map((process) => process.state)].join(' ')
+  const shown = document.getElementById('top-status')?.dataset.shape
+  // Asked for once per change: a page that keeps disagreeing must not be fetched every two seconds.
+  if (shown !== shape && askedFor !== shape) refresh('system', 'boot')
+  askedFor = shape
+}

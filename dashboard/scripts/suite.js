@@ -1,0 +1,95 @@
+// What buttons do, on every page. A button names its object in data attributes; expressions carry no data.
+
+import { data, store } from './alpine.js'
+import { api, attempt, call } from './api.js'
+import { confirmed } from './confirm.js'
+import { bytesText } from './formats.js'
+import { openJump } from './jump.js'
+import { problemOf } from './problem.js'
+import { refresh, visit } from './refresh.js'
+import { applyDownload, reconnect } from './stores.js'
+import { nextTheme, setTheme } from './theme.js'
+import { toast } from './toasts.js'
+
+const count = (number, noun) => `${number} ${noun}${number === 1 ? '' : 's'}`
+const sharing = ({ length }) => (length ? `shared with ${count(length, 'preset')}` : '')
+
+const install = (button, id) => attempt(button, async () => {
+  applyDownload(await call('POST', api`/api/presets/${id}/install`, {}))
+  refresh('downloads')
+})
+
+async function uninstall(button, id) {
+  const preset = await attempt(button, () => call('GET', api`/api/presets/${id}`))
+  if (!preset) return
+  const here = preset.files.filter((file) => file.state === 'present')
+  const agreed = await confirmed({
+    title: `Uninstall ${preset.name}?`,
+    text: 'These files are removed, except those that another installed preset needs.',
+    items: here.map((file) => ({ name: file.name, note: sharing(file.shared_with) || bytesText(file.size_bytes) })),
+    label: 'Uninstall',
+  })
+  if (!agreed) return
+  await attempt(button, async () => {
+    const { removed, kept, freed_bytes: freed } = await call('DELETE', api`/api/presets/${id}`)
+    const stays = kept.length ? `, kept ${count(kept.length, 'shared file')}` : ''
+    toast(`Removed ${count(removed.length, 'file')}, ${bytesText(freed)}${stays}.`)
+    refresh('downloads', 'models')
+  })
+}
+
+async function restart(button, { name, safe, confirm }) {
+  const text = name === 'comfyui' ? 'A running workflow is interrupted.' : 'What it does at the moment is interrupted.'
+  if (confirm && !(await confirmed({ title: `Restart ${name}?`, text, label: 'Restart' }))) return
+  await attempt(button, async () => {
+    await call('POST', api`/api/system/processes/${name}/restart`, safe ? { safe_mode: true } : {})
+    toast(safe ? 'ComfyUI starts without custom nodes.' : `Restarting ${name}.`)
+    refresh('system', 'boot')
+  })
+}
+
+const run = (button, workflow) => attempt(button, async () => {
+  try {
+    await call('POST', '/api/comfyui/execute', { workflow })
+  } catch (error) {
+    if (error.status !== 422) throw error
+    store('problem').current = problemOf(workflow, error)
+    if (location.pathname !== '/workflows') visit('/workflows')
+    else scrollTo({ top: 0 })
+    return
+  }
+  store('problem').current = null
+  if (document.querySelector('[data-live~="queue"]')) refresh('queue')
+  else toast(`${workflow} is queued.`, { label: 'Watch', action: () => visit('/workflows') })
+})
+
+data('suite', () => ({
+  install({ currentTarget: button }) { install(button, button.dataset.id) },
+  uninstall({ currentTarget: button }) { uninstall(button, button.dataset.id) },
+  restart({ currentTarget: button }) { restart(button, button.dataset) },
+  run({ currentTarget: button }) { run(button, button.dataset.workflow) },
+  cancel({ currentTarget: button }) {
+    const { id, title } = button.dataset
+    attempt(button, async () => {
+      await call('DELETE', api`/api/downloads/${id}`)
+      toast(`Cancelled ${title}. What is here is kept.`, { label: 'Resume', action: () => install(null, id) })
+      refresh('downloads')
+    })
+  },
+  interrupt({ currentTarget: button }) {
+    attempt(button, async () => {
+      await call('DELETE', api`/api/comfyui/queue?prompt_id=${button.dataset.id}`)
+      refresh('queue')
+    })
+  },
+  clearQueue({ currentTarget: button }) {
+    attempt(button, async () => {
+      await call('DELETE', '/api/comfyui/queue')
+      refresh('queue')
+    })
+  },
+  chooseTheme({ currentTarget: button }) { setTheme(button.dataset.value) },
+  cycleTheme: nextTheme,
+  openJump,
+  reconnect,
+}))

@@ -1,0 +1,141 @@
+"""Everything the app holds between requests: made in its lifespan, reached as `request.state.suite`."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import redis.asyncio
+from redis.exceptions import RedisError
+from starlette.requests import HTTPConnection
+
+from dashboard.library import Library
+from dashboard.live import queue as queue_feed
+from dashboard.live.downloads import DownloadsFeed
+from dashboard.live.hub import Hub
+from dashboard.live.queue import QueueFeed
+from dashboard.live.system import SystemFeed
+from dashboard.volume import Volume
+from services import connections, log
+from services.auth import Brake, Password, Sessions, Tokens
+from services.comfyui import ComfyUI
+from services.errors import WorkspaceUnavailable
+from services.progress import WAKE_KEY, stop_key
+from services.runs import RunBook
+from services.settings import Settings
+from services.workspace import Workspace
+
+RESTART_SECONDS = 1.0
+
+Feed = Callable[[], Coroutine[Any, Any, None]]
+
+_log = log.get("dashboard")
+
+
+@dataclass(frozen=True)
+class Suite:
+    settings: Settings
+    volume: Volume
+    library: Library
+    comfyui: ComfyUI
+    runs: RunBook
+    hub: Hub
+    downloads: DownloadsFeed
+    queue: QueueFeed
+    system: SystemFeed
+    password: Password
+    sessions: Sessions
+    tokens: Tokens
+    brake: Brake
+    redis: redis.asyncio.Redis
+
+    async def wake_reconciler(self) -> None:
+        """It looks by itself every few seconds; this saves them."""
+        with contextlib.suppress(RedisError):
+            await self.redis.lpush(WAKE_KEY, b"1")
+            await self.redis.ltrim(WAKE_KEY, 0, 0)
+
+    async def stop_downloads(self, artifact_ids: list[str]) -> None:
+        """Asks the workers; without Redis there are none that could hear, and none that download."""
+        with contextlib.suppress(RedisError):
+            for id_ in artifact_ids:
+                await self.redis.set(stop_key(id_), b"1", ex=3600)
+
+    async def allow_downloads(self, artifact_ids: list[str]) -> None:
+        with contextlib.suppress(RedisError):
+            await self.redis.delete(*(stop_key(id_) for id_ in artifact_ids))
+
+
+class State(TypedDict):
+    suite: Suite
+
+
+def suite_of(connection: HTTPConnection) -> Suite:
+    suite: Suite = connection.state.suite
+    return suite
+
+
+@contextlib.asynccontextmanager
+async def open_suite(settings: Settings) -> AsyncIterator[Suite]:
+    """Everything connected and every feed running."""
+    hub, pool, http = Hub(), connections.async_redis_client(settings), connections.comfyui_client(settings)
+    volume, comfyui, queue = Volume(settings), ComfyUI(http), QueueFeed(hub)
+    downloads = DownloadsFeed(pool, hub)
+    library = Library(settings, volume, downloads.progress)
+    runs = RunBook(comfyui, queue.heard)
+    system = SystemFeed(settings, volume, comfyui, hub)
+    await library.load()
+    suite = Suite(
+        settings=settings,
+        volume=volume,
+        library=library,
+        comfyui=comfyui,
+        runs=runs,
+        hub=hub,
+        downloads=downloads,
+        queue=queue,
+        system=system,
+        password=Password(settings),
+        sessions=await asyncio.to_thread(Sessions, settings.state_dir / "dashboard" / "sessions.json"),
+        tokens=Tokens(Workspace(settings.workspace).secrets / "tokens.json"),
+        brake=Brake(),
+        redis=pool,
+    )
+    feeds: dict[str, Feed] = {
+        "volume": volume.watch,
+        "progress": downloads.follow,
+        "downloads": lambda: downloads.tell(library),
+        "queue": lambda: queue.tell(runs),
+        "comfyui": lambda: queue_feed.follow(settings.comfyui_loopback_port, runs),
+        "system": system.tell,
+        "tokens": lambda: _load_tokens(volume, suite.tokens),
+    }
+    tasks = [asyncio.create_task(_kept_going(name, feed), name=name) for name, feed in feeds.items()]
+    try:
+        yield suite
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        volume.close()
+        await connections.close(pool, http)
+
+
+async def _kept_going(name: str, feed: Feed) -> None:
+    """An error nobody thought of must not end live updates for good, nor go unnoticed."""
+    while True:
+        try:
+            return await feed()
+        except Exception:
+            _log.exception("feed_failed", feed=name)
+            await asyncio.sleep(RESTART_SECONDS)
+
+
+async def _load_tokens(volume: Volume, tokens: Tokens) -> None:
+    """As soon as the volume answers; until then no token is valid."""
+    while True:
+        try:
+            return await volume.run(tokens.load)
+        except WorkspaceUnavailable:
+            await asyncio.sleep(RESTART_SECONDS)

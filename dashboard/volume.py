@@ -1,0 +1,102 @@
+"""The volume as the dashboard may touch it: in threads of its own, with deadlines, watched from outside.
+
+A volume that hangs takes these threads with it and nothing else: pages and the API go on answering.
+"""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import msgspec
+
+from services import log, volume
+from services.errors import WorkspaceUnavailable
+from services.settings import APP_DIR, Settings
+from services.volume import VolumeReport
+
+THREADS = 8
+CALL_SECONDS = 10.0
+PROBE_SECONDS = 6.0
+# How often a good volume is looked at, and a bad one.
+GOOD_INTERVAL_SECONDS = 60.0
+BAD_INTERVAL_SECONDS = 5.0
+
+T = TypeVar("T")
+_log = log.get("volume")
+
+
+class Volume:
+    """`report` is the newest look at the volume; `run` is how everything else gets to it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._threads = ThreadPoolExecutor(THREADS, "volume")
+        self._look_again = asyncio.Event()
+        self.report = VolumeReport("ok", str(settings.workspace), "not looked at yet")
+
+    async def run(self, work: Callable[..., T], *arguments: object) -> T:
+        """`work(*arguments)` in a thread. Raises WorkspaceUnavailable when the volume is known to be away, does not
+        answer in time or fails; what `work` raises of the suite's own errors passes."""
+        if not self.report.readable:
+            raise self._unavailable()
+        future = asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
+        return await self._await(future)
+
+    async def write(self, work: Callable[..., T], *arguments: object) -> T:
+        """As `run`, but refused at once while the volume cannot be written."""
+        if not self.report.writable:
+            raise self._unavailable()
+        return await self.run(work, *arguments)
+
+    async def watch(self) -> None:
+        """Looks at the volume for ever."""
+        while True:
+            before = self.report.state
+            self.report = await self._probe()
+            if self.report.state != before:
+                _log.warning("volume_state", state=self.report.state, was=before, message=self.report.message)
+            self._look_again.clear()
+            interval = GOOD_INTERVAL_SECONDS if self.report.writable else BAD_INTERVAL_SECONDS
+            try:
+                await asyncio.wait_for(self._look_again.wait(), interval)
+            except TimeoutError:
+                continue
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _await(self, future: Awaitable[T]) -> T:
+        try:
+            return await asyncio.wait_for(asyncio.shield(future), CALL_SECONDS)
+        except TimeoutError:
+            self._look_again.set()
+            raise WorkspaceUnavailable(
+                f"{self._settings.workspace} did not answer within {CALL_SECONDS:.0f} s"
+            ) from None
+        except OSError as error:
+            self._look_again.set()
+            raise WorkspaceUnavailable(
+                f"{self._settings.workspace}: {error.strerror or error} ({error.filename})"
+            ) from None
+
+    def _unavailable(self) -> WorkspaceUnavailable:
+        return WorkspaceUnavailable(
+            f"{self.report.message}. {self.report.remedy}".strip(),
+            {"state": self.report.state, "remedy": self.report.remedy},
+        )
+
+    async def _probe(self) -> VolumeReport:
+        root = self._settings.workspace
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "bootstrap.probe"), cwd=APP_DIR, stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            output, _ = await asyncio.wait_for(process.communicate(), PROBE_SECONDS)
+            return msgspec.json.decode(output, type=VolumeReport)
+        except TimeoutError:
+            process.kill()
+            return volume.hung(root, PROBE_SECONDS)
+        except msgspec.DecodeError:
+            return VolumeReport("missing", str(root), f"{root} could not be examined; the dashboard's log says why")

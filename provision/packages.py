@@ -1,0 +1,162 @@
+"""The programs that come from Debian: nginx and Redis, git, and for the tests a browser and its fonts."""
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from provision.errors import CommandError, SetupError
+from provision.step import Step
+
+# program: the packages that bring it, the preferred one first. The run programs are also names of Debian's services.
+RUN_PROGRAMS: Mapping[str, tuple[str, ...]] = {"nginx": ("nginx-light", "nginx"), "redis-server": ("redis-server",)}
+SOURCE_PROGRAMS: Mapping[str, tuple[str, ...]] = {"git": ("git",)}
+TEST_PROGRAMS: Mapping[str, tuple[str, ...]] = {"chromium": ("chromium",)}
+# The screenshots are drawn with them; without them another font stands in.
+TEST_FONTS = ("fonts-inter", "fonts-jetbrains-mono")
+
+POLICY = Path("/usr/sbin/policy-rc.d")
+POLICY_TEXT = """#!/bin/sh
+# Put here by ComfyUI-Docker's set-up, which removes it again: packages must not start their services meanwhile.
+exit 101
+"""
+APT_ENVIRONMENT = {
+    "DEBIAN_FRONTEND": "noninteractive",
+    "LC_ALL": "C",  # its answers are read below
+    "NEEDRESTART_SUSPEND": "1",  # Ubuntu restarts services after an install otherwise
+}
+
+
+def missing_programs(step: Step, tests: bool) -> dict[str, tuple[str, ...]]:
+    wanted = dict(RUN_PROGRAMS)
+    if not step.settings.comfyui_dir:
+        wanted |= SOURCE_PROGRAMS
+    if tests:
+        wanted |= TEST_PROGRAMS
+    return {program: packages for program, packages in wanted.items() if not shutil.which(program)}
+
+
+def missing_python_packages() -> list[str]:
+    """Debian takes `ensurepip`, which a virtual environment needs, out of Python and into a package of its own."""
+    if importlib.util.find_spec("ensurepip"):
+        return []
+    return [f"python{sys.version_info.major}.{sys.version_info.minor}-venv"]
+
+
+def install(step: Step, tests: bool) -> None:
+    """Installs what is missing; Debian's own services stay stopped. Raises SetupError."""
+    programs = missing_programs(step, tests)
+    python_packages = missing_python_packages()
+    fonts = [name for name in TEST_FONTS if not _is_installed(name)] if tests else []
+    has_apt = shutil.which("apt-get") is not None
+    may_install = has_apt and os.geteuid() == 0
+    if not programs and not python_packages and not (fonts and may_install):
+        return
+    if not may_install:
+        raise SetupError(_by_hand(programs, python_packages, has_apt))
+    _install(step, [*programs.values(), *((name,) for name in [*python_packages, *fonts])])
+    for service in RUN_PROGRAMS.keys() & programs.keys():
+        # Nor may it start at the next boot: supervisord runs the suite's own.
+        step.run(f"disabling Debian's own {service}", "update-rc.d", service, "disable")
+
+
+def _by_hand(programs: Mapping[str, tuple[str, ...]], python_packages: list[str], has_apt: bool) -> str:
+    names = " and ".join([*programs, *(["Python's ensurepip"] if python_packages else [])])
+    verb = "is" if len(programs) + len(python_packages) == 1 else "are"
+    if has_apt:
+        packages = " ".join([*(choice[-1] for choice in programs.values()), *python_packages])
+        return f"{names} {verb} not installed and this is not root: sudo apt-get install {packages}"
+    return f"{names} {verb} not installed: install with this system's package manager (apt-get is not there)"
+
+
+def _is_installed(package: str) -> bool:
+    return Path(f"/var/lib/dpkg/info/{package}.list").exists()
+
+
+def _install(step: Step, choices: list[tuple[str, ...]]) -> None:
+    _mend_interrupted(step)
+    fresh_lists = not all(_candidate(step, choice) for choice in choices)
+    problem = _update(step) if fresh_lists else None
+    packages = []
+    for choice in choices:
+        name = _candidate(step, choice)
+        if not name:
+            wanted = " or ".join(choice)
+            raise problem or SetupError(f"this system has no package {wanted}: install the program by hand, onto PATH")
+        packages.append(name)
+    step.say(f"installing {', '.join(packages)}: not on this machine yet")
+    try:
+        _download(step, packages)
+    except CommandError:
+        if fresh_lists:
+            raise
+        _update(step)  # a package list from last month names files that the mirror no longer has
+        _download(step, packages)
+    with services_kept_stopped():
+        _apt(step, "installing packages", "install", "--no-install-recommends", *packages, uninterrupted=True)
+
+
+def _mend_interrupted(step: Step) -> None:
+    """After a killed run dpkg refuses everything until it may finish."""
+    if step.run("asking dpkg for unfinished work", "dpkg", "--audit").strip():
+        with services_kept_stopped():
+            step.run(
+                "finishing dpkg's interrupted work",
+                *("dpkg", "--force-confdef", "--force-confold", "--configure", "-a"),
+                environment=APT_ENVIRONMENT,
+                uninterrupted=True,
+            )
+
+
+def _candidate(step: Step, choice: tuple[str, ...]) -> str | None:
+    """The first package of `choice` that this machine's package lists can install."""
+    for name in choice:
+        policy = step.run("asking for packages", "apt-cache", "policy", name, environment=APT_ENVIRONMENT)
+        if "Candidate: " in policy and "Candidate: (none)" not in policy:
+            return name
+    return None
+
+
+def _update(step: Step) -> CommandError | None:
+    """The error, which matters only if a package is not to be found then: one list of many may well be broken."""
+    # Any: without it, apt-get reports success although no list could be fetched.
+    flags = ("-o", "APT::Update::Error-Mode=any", "-o", "Acquire::Retries=1")
+    try:
+        _apt(step, "fetching the package lists", "update", *flags)
+    except CommandError as error:
+        return error
+    return None
+
+
+def _download(step: Step, packages: list[str]) -> None:
+    """Apart from installing, so that Ctrl-C can end it: a download may hang, dpkg must not be cut off."""
+    _apt(step, "downloading packages", "install", "--no-install-recommends", "--download-only", *packages)
+
+
+def _apt(step: Step, what: str, *arguments: str, uninterrupted: bool = False) -> None:
+    step.run(
+        what,
+        *("apt-get", "-y", "-o", "DPkg::Lock::Timeout=300", *arguments),
+        environment=APT_ENVIRONMENT,
+        uninterrupted=uninterrupted,
+    )
+
+
+@contextmanager
+def services_kept_stopped(policy: Path = POLICY) -> Iterator[None]:
+    """Debian starts a service as soon as it is installed; a policy-rc.d that answers 101 forbids it.
+
+    https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt. One that is not ours stays as it is.
+    """
+    if policy.exists() and policy.read_text(encoding="utf-8", errors="replace") != POLICY_TEXT:
+        yield
+        return
+    policy.write_text(POLICY_TEXT, encoding="utf-8")
+    policy.chmod(0o755)
+    try:
+        yield
+    finally:
+        policy.unlink(missing_ok=True)

@@ -1,0 +1,234 @@
+"""Who may come in: the password, sessions, API tokens, and the brake on guessing.
+
+Sessions live in memory and in a 0600 file beside the sockets, so that neither a lost Redis nor a restarted dashboard
+signs anyone out. What is stored of a session or a token is its SHA-256: reading the file gives no way in. They are
+random and 256 bits long, so a slow hash would only slow the right answer.
+"""
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from services import log
+from services.errors import NotFound, SuiteError
+from services.settings import Settings
+from services.workspace import Workspace, write_atomic
+
+IDLE_SECONDS = 12 * 3600
+LIFETIME_SECONDS = 7 * 24 * 3600
+# How stale the stored "last seen" may be, so that not every request writes.
+SEEN_SECONDS = 300
+
+TRIES = 5
+PAUSE_SECONDS = 60.0
+TRIES_OF_EVERYONE = 50
+
+_log = log.get("auth")
+
+
+class TooManyAttempts(SuiteError):
+    type = "too_many_attempts"
+
+    def __init__(self, retry_after_seconds: float) -> None:
+        seconds = max(1, round(retry_after_seconds))
+        super().__init__(f"too many wrong passwords: try again in {seconds} s", {"retry_after_seconds": seconds})
+        self.retry_after_seconds = seconds
+
+
+def digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def password_file(workspace: Workspace) -> Path:
+    return workspace.secrets / "dashboard_password"
+
+
+def make_password() -> str:
+    """Five groups of four letters and digits that are hard to mistake for one another: 96 bits."""
+    alphabet = "abcdefghjkmnpqrstuvwxyz23456789"
+    return "-".join("".join(secrets.choice(alphabet) for _ in range(4)) for _ in range(5))
+
+
+def local_password_file(settings: Settings) -> Path:
+    """The copy that bootstrap leaves on the container's own disk: a volume that hangs must not keep its owner out."""
+    return settings.state_dir / "secrets" / "dashboard_password"
+
+
+class Password:
+    """The one of the settings, else the one that bootstrap made."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._given = settings.dashboard_password
+        self._local = local_password_file(settings)
+        self._kept = password_file(Workspace(settings.workspace))
+
+    @property
+    def source(self) -> str:
+        """Where the owner finds it."""
+        return "DASHBOARD_PASSWORD" if self._given else str(self._kept)
+
+    def matches(self, attempt: str) -> bool:
+        """In constant time for whoever measures."""
+        expected = self._given.reveal() or self._stored()
+        return bool(expected) and hmac.compare_digest(digest(attempt), digest(expected))
+
+    def _stored(self) -> str:
+        try:
+            return self._local.read_text(encoding="utf-8").strip()
+        except OSError as error:
+            _log.error("password_unreadable", file=str(self._local), error=str(error))
+            return ""
+
+
+class Session(Struct):
+    digest: str
+    created_at: float
+    seen_at: float
+
+
+class Sessions:
+    """Signed-in browsers. The cookie holds the id, this holds its digest."""
+
+    def __init__(self, file: Path, clock: Callable[[], float] = time.time) -> None:
+        self._file = file
+        self._clock = clock
+        self._sessions: dict[str, Session] = {}
+        try:
+            stored = msgspec.json.decode(file.read_bytes(), type=list[Session])
+        except FileNotFoundError:
+            stored = []
+        except msgspec.DecodeError as error:
+            _log.error("sessions_unreadable", file=str(file), error=str(error))
+            stored = []
+        self._sessions = {session.digest: session for session in stored if self._is_live(session)}
+
+    def start(self) -> str:
+        """The id of a new session."""
+        id_ = secrets.token_urlsafe(32)
+        now = self._clock()
+        self._sessions[digest(id_)] = Session(digest(id_), now, now)
+        self._save()
+        return id_
+
+    def is_valid(self, id_: str) -> bool:
+        session = self._sessions.get(digest(id_))
+        if session is None:
+            return False
+        if not self._is_live(session):
+            self.end(id_)
+            return False
+        if self._clock() - session.seen_at > SEEN_SECONDS:
+            session.seen_at = self._clock()
+            self._save()
+        return True
+
+    def end(self, id_: str) -> None:
+        if self._sessions.pop(digest(id_), None):
+            self._save()
+
+    def _is_live(self, session: Session) -> bool:
+        # A clock that was set back must not sign anyone out, nor keep anyone in for longer than the lifetime.
+        idle, age = self._clock() - session.seen_at, self._clock() - session.created_at
+        return idle < IDLE_SECONDS and -LIFETIME_SECONDS < age < LIFETIME_SECONDS
+
+    def _save(self) -> None:
+        self._sessions = {key: session for key, session in self._sessions.items() if self._is_live(session)}
+        write_atomic(self._file, msgspec.json.encode(list(self._sessions.values())), mode=0o600)
+
+
+class Token(Struct, frozen=True):
+    """An API token as it is kept and listed; the token itself is shown once, when it is made."""
+
+    id: str
+    name: str
+    created_at: float
+    digest: str
+
+
+class Tokens:
+    """API tokens, on the volume: they outlive the container. Blocking where it reads and writes."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._tokens: dict[str, Token] = {}
+
+    def load(self) -> None:
+        """Raises OSError."""
+        try:
+            stored = msgspec.json.decode(self._file.read_bytes(), type=list[Token])
+        except FileNotFoundError:
+            return
+        except msgspec.DecodeError as error:
+            _log.error("tokens_unreadable", file=str(self._file), error=str(error))
+            return
+        self._tokens = {token.id: token for token in stored}
+
+    def all(self) -> list[Token]:
+        return sorted(self._tokens.values(), key=lambda token: token.created_at)
+
+    def create(self, name: str) -> tuple[Token, str]:
+        """(the record, the token itself). Raises OSError."""
+        secret = secrets.token_urlsafe(32)
+        token = Token(secrets.token_hex(6), name, time.time(), digest(secret))
+        self._store({**self._tokens, token.id: token})
+        return token, secret
+
+    def revoke(self, id_: str) -> None:
+        """Raises NotFound, OSError."""
+        if id_ not in self._tokens:
+            raise NotFound(f"there is no token '{id_[:40]}'")
+        self._store({key: token for key, token in self._tokens.items() if key != id_})
+
+    def is_valid(self, secret: str) -> bool:
+        wanted = digest(secret)
+        return any(hmac.compare_digest(token.digest, wanted) for token in self._tokens.values())
+
+    def _store(self, tokens: dict[str, Token]) -> None:
+        write_atomic(self._file, msgspec.json.encode(list(tokens.values())), mode=0o600)
+        self._tokens = tokens
+
+
+class Brake:
+    """Slows guessing down: so many wrong tries per address and in all, then a pause. Nobody is locked out for good."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._wrong: dict[str, list[float]] = {}
+
+    def check(self, address: str) -> None:
+        """Raises TooManyAttempts."""
+        for key, tries in ((address, TRIES), ("", TRIES_OF_EVERYONE)):
+            recent = self._recent(key)
+            if len(recent) >= tries:
+                raise TooManyAttempts(PAUSE_SECONDS - (self._clock() - recent[-1]))
+
+    def wrong(self, address: str) -> int:
+        """Notes a wrong try; how many are left before the pause."""
+        self._wrong = {key: recent for key in self._wrong if (recent := self._recent(key))}
+        for key in (address, ""):
+            self._wrong.setdefault(key, []).append(self._clock())
+        return max(TRIES - len(self._wrong[address]), 0)
+
+    def right(self, address: str) -> None:
+        self._wrong.pop(address, None)
+
+    def _recent(self, key: str) -> list[float]:
+        return [at for at in self._wrong.get(key, []) if self._clock() - at < PAUSE_SECONDS]
+
+
+def is_same_origin(origin: str | None, fetch_site: str | None, host: str) -> bool:
+    """Whether a browser's request comes from a page of `host` itself.
+
+    `Sec-Fetch-Site` is the browser's own word where it is sent (https and localhost); `Origin` has to do elsewhere.
+    Other pods under the same provider's domain are `same-site`, which is not enough.
+    """
+    if fetch_site is not None:
+        return fetch_site == "same-origin"
+    return origin is not None and urlsplit(origin).netloc.lower() == host.lower()

@@ -1,0 +1,115 @@
+"""ComfyUI's WebSocket, read by one client that comes back after every loss.
+
+A client id is used for one connection only: when an old connection with the same id closes late, ComfyUI's clean-up
+silences the new one. What was missed meanwhile is caught up through `/queue` and `/history` (services.runs).
+"""
+
+import asyncio
+import contextlib
+import struct
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+
+from services import log
+
+# It is in the same container, and may be back any moment.
+RETRY_SECONDS = 0.5
+# ComfyUI sends whole preview pictures.
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+_PREVIEW = 1
+_PREVIEW_WITH_METADATA = 4
+_MIME_TYPES = {1: "image/jpeg", 2: "image/png"}
+
+_log = log.get("comfyui_bridge")
+
+
+class Connected(Struct, frozen=True):
+    """A new connection stands; prompts submitted from now on under `client_id` send their events here."""
+
+    client_id: str
+
+
+class Disconnected(Struct, frozen=True):
+    pass
+
+
+class Message(Struct, frozen=True):
+    """A JSON message: `type` and `data` as in reference `ws_*.json` of ComfyUI 0.33.0."""
+
+    type: str
+    data: dict[str, Any]
+
+
+class Preview(Struct, frozen=True):
+    """A picture of the running node. `prompt_id` and `node_id` are None from a ComfyUI too old to say."""
+
+    mime_type: str
+    image: bytes
+    prompt_id: str | None
+    node_id: str | None
+
+
+Event = Connected | Disconnected | Message | Preview
+
+
+async def events(port: int) -> AsyncIterator[Event]:
+    """Everything ComfyUI on 127.0.0.1:`port` says, for ever."""
+    failures = 0
+    while True:
+        client_id = uuid.uuid4().hex
+        try:
+            async with connect(
+                f"ws://127.0.0.1:{port}/ws?clientId={client_id}",
+                max_size=MAX_MESSAGE_BYTES,
+                compression=None,
+                proxy=None,
+            ) as socket:
+                await socket.send('{"type":"feature_flags","data":{"supports_preview_metadata":true}}')
+                failures = 0
+                _log.info("comfyui_connected", client_id=client_id)
+                yield Connected(client_id)
+                async for raw in socket:
+                    event = parse(raw)
+                    if event is not None:
+                        yield event
+        except (OSError, WebSocketException, TimeoutError) as error:
+            if failures == 0:
+                _log.info("comfyui_not_connected", reason=str(error) or type(error).__name__)
+        else:
+            _log.warning("comfyui_connection_closed")
+        yield Disconnected()
+        await asyncio.sleep(RETRY_SECONDS)
+        failures += 1
+
+
+def parse(raw: str | bytes) -> Message | Preview | None:
+    """An event, or None for what the suite has no use for."""
+    if isinstance(raw, bytes):
+        return _parse_preview(raw)
+    with contextlib.suppress(msgspec.DecodeError):
+        return msgspec.json.decode(raw, type=Message)
+    return None
+
+
+def _parse_preview(raw: bytes) -> Preview | None:
+    """Big-endian: u32 event; then u32 picture type and the picture, or u32 length, JSON metadata and the picture."""
+    if len(raw) < 8:
+        return None
+    event, second = struct.unpack(">II", raw[:8])
+    if event == _PREVIEW:
+        return Preview(_MIME_TYPES.get(second, "image/jpeg"), raw[8:], None, None)
+    if event != _PREVIEW_WITH_METADATA:
+        return None
+    try:
+        metadata = msgspec.json.decode(raw[8 : 8 + second], type=dict[str, Any])
+    except msgspec.DecodeError:
+        return None
+    node_id = metadata.get("display_node_id") or metadata.get("node_id")
+    return Preview(str(metadata.get("image_type", "image/jpeg")), raw[8 + second :], metadata.get("prompt_id"), node_id)

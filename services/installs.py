@@ -1,0 +1,255 @@
+"""What was asked for, kept on the volume, and how far it is.
+
+An install record says that a preset is wanted; the reconciler turns what is missing into jobs. A hold says why a file
+is not being fetched although it is wanted: it failed, or someone cancelled it. Both survive everything but the volume.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from services import journal
+from services.errors import DownloadFailed, NotEnoughSpace
+from services.presets import Artifact, Preset
+from services.progress import FileProgress, FileState
+from services.records import RecordFolder
+from services.verified import Verified
+from services.workspace import Workspace
+
+# A download that gave up on a host that does not answer is tried again after this.
+RETRY_SECONDS = 60.0
+
+PresetState = Literal["available", "partial", "queued", "downloading", "verifying", "failed", "cancelled", "installed"]
+
+
+class Install(Struct, frozen=True):
+    """A wanted preset. `completed_at` is set once every file was there: what is deleted later stays deleted."""
+
+    preset_id: str
+    name: str
+    requested_at: float
+    files: tuple[Artifact, ...]
+    completed_at: float | None = None
+
+
+class Hold(Struct, frozen=True):
+    """Why a wanted file is left alone. `until` is when it may be tried again by itself; None: when someone asks."""
+
+    reason: Literal["failed", "cancelled"]
+    message: str
+    at: float
+    until: float | None = None
+
+
+class FileStatus(Struct, frozen=True):
+    id: str
+    folder: str
+    name: str
+    state: FileState
+    bytes_done: int
+    bytes_total: int | None
+    bytes_per_second: float
+    error: str | None
+
+
+class InstallStatus(Struct, frozen=True):
+    """How far a preset is. `progress` in percent, None while a size is unknown; bytes, seconds."""
+
+    preset_id: str
+    name: str
+    state: PresetState
+    progress: float | None
+    bytes_done: int
+    bytes_total: int | None
+    bytes_per_second: float
+    eta_seconds: float | None
+    error: str | None
+    requested_at: float | None
+    files: tuple[FileStatus, ...]
+
+
+class View(Struct, frozen=True):
+    """One moment's knowledge, from which every status is worked out. `verified`: only what still holds."""
+
+    installs: Mapping[str, Install]
+    holds: Mapping[str, Hold]
+    verified: Mapping[str, Verified]
+    progress: Mapping[str, FileProgress]
+
+    def is_present(self, artifact: Artifact) -> bool:
+        record = self.verified.get(artifact.id)
+        return record is not None and artifact.sha256 in {None, record.sha256}
+
+
+class Installs:
+    """The install records and holds of one workspace. Blocking."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._records = RecordFolder(workspace.config / "installs", Install)
+        self._holds = RecordFolder(workspace.config / "holds", Hold)
+
+    def all(self) -> dict[str, Install]:
+        return self._records.all()
+
+    def holds(self) -> dict[str, Hold]:
+        return self._holds.all()
+
+    def hold(self, artifact_id: str) -> Hold | None:
+        return self._holds.get(artifact_id)
+
+    def request(self, preset: Preset) -> bool:
+        """Records that `preset` is wanted and lets its held files go; whether it was wanted already.
+
+        Raises NotEnoughSpace, OSError.
+        """
+        held = self.holds()
+        known = self.all().get(preset.id)
+        joined = known is not None and known.completed_at is None and not any(file.id in held for file in preset.files)
+        for file in preset.files:
+            if file.id in held:
+                self._holds.delete(file.id)
+        if not joined:
+            self._records.put(preset.id, Install(preset.id, preset.name, time.time(), preset.files))
+        return joined
+
+    def forget(self, preset_id: str) -> None:
+        self._records.delete(preset_id)
+
+    def complete(self, install: Install) -> None:
+        self._records.put(install.preset_id, replace(install, completed_at=time.time()))
+
+    def cancel(self, artifact_id: str) -> None:
+        self._holds.put(artifact_id, Hold("cancelled", "cancelled", time.time()))
+
+    def fail(self, artifact_id: str, error: DownloadFailed | NotEnoughSpace) -> None:
+        """A permanent failure waits for someone; every other is tried again after a while."""
+        permanent = isinstance(error, DownloadFailed) and error.permanent
+        now = time.time()
+        self._holds.put(artifact_id, Hold("failed", error.message, now, None if permanent else now + RETRY_SECONDS))
+
+    def release(self, artifact_id: str) -> None:
+        self._holds.delete(artifact_id)
+
+    def partial_bytes(self, artifact: Artifact) -> int:
+        return journal.bytes_kept(self._workspace.model_file(artifact.folder, artifact.name), artifact.url)
+
+
+def wanted(view: View, now: float) -> list[Artifact]:
+    """The files to fetch, in the order in which they make something usable: what most waiting presets need first,
+    then small before large."""
+    needed_by: dict[str, int] = {}
+    artifacts: dict[str, Artifact] = {}
+    for install in view.installs.values():
+        if install.completed_at is not None:
+            continue
+        for artifact in install.files:
+            hold = view.holds.get(artifact.id)
+            if view.is_present(artifact) or (hold is not None and (hold.until is None or hold.until > now)):
+                continue
+            needed_by[artifact.id] = needed_by.get(artifact.id, 0) + 1
+            artifacts.setdefault(artifact.id, artifact)
+    return sorted(artifacts.values(), key=lambda artifact: (-needed_by[artifact.id], artifact.size_bytes or 2**62))
+
+
+def finished(view: View) -> list[Install]:
+    """Installs whose last file has come in since anyone looked."""
+    return [
+        install
+        for install in view.installs.values()
+        if install.completed_at is None and all(view.is_present(file) for file in install.files)
+    ]
+
+
+def check_space(
+    preset: Preset, view: View, free_bytes: int, reserve_bytes: int, partial_bytes: Mapping[str, int]
+) -> None:
+    """Raises NotEnoughSpace when `preset` does not fit beside the reserve and what other installs still have to fetch."""
+    ours = {file.id: file for file in preset.files if not view.is_present(file)}
+    others = {file.id: file for file in wanted(view, time.time()) if file.id not in ours}
+    needed = sum((file.size_bytes or 0) - partial_bytes.get(file.id, 0) for file in ours.values())
+    promised = sum((file.size_bytes or 0) - _done(view, file.id) for file in others.values())
+    free = max(free_bytes - reserve_bytes - promised, 0)
+    if needed > free:
+        raise NotEnoughSpace(
+            f"preset '{preset.id}': needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB free for it on the volume",
+            {"needed_bytes": needed, "free_bytes": free, "reserve_bytes": reserve_bytes, "promised_bytes": promised},
+        )
+
+
+def status(preset: Preset, view: View) -> InstallStatus:
+    install = view.installs.get(preset.id)
+    active = install is not None and install.completed_at is None
+    wanted_ids = {file.id for other in view.installs.values() if other.completed_at is None for file in other.files}
+    files = tuple(_file_status(file, view, file.id in wanted_ids) for file in preset.files)
+    totals = [file.bytes_total for file in files]
+    total = None if None in totals else sum(size for size in totals if size)
+    done = sum(file.bytes_done for file in files)
+    rate = sum(file.bytes_per_second for file in files if file.state == "downloading")
+    state = _preset_state({file.state for file in files}, active)
+    return InstallStatus(
+        preset_id=preset.id,
+        name=preset.name,
+        state=state,
+        progress=round(100 * done / total, 1) if total else None,
+        bytes_done=done,
+        bytes_total=total,
+        bytes_per_second=rate,
+        eta_seconds=round((total - done) / rate, 1) if total is not None and rate > 0 else None,
+        error=next((file.error for file in files if file.error), None),
+        requested_at=install.requested_at if install else None,
+        files=files,
+    )
+
+
+def as_preset(install: Install) -> Preset:
+    """What is still known of a preset that left the catalogue while it was being installed."""
+    return Preset(id=install.preset_id, name=install.name, kind="image", description="", files=install.files)
+
+
+def still_needed_by(artifact: Artifact, leaving: Preset, presets: Iterable[Preset], view: View) -> list[Preset]:
+    """The other presets that would break without `artifact`: those asked for, and those whose files are all here."""
+    return [
+        preset
+        for preset in presets
+        if preset.id != leaving.id
+        and any(file.id == artifact.id for file in preset.files)
+        and (preset.id in view.installs or all(view.is_present(file) for file in preset.files))
+    ]
+
+
+def _preset_state(states: set[FileState], active: bool) -> PresetState:
+    if states == {"present"}:
+        return "installed"
+    if active:
+        order: tuple[PresetState, ...] = ("downloading", "verifying", "queued", "failed", "cancelled")
+        return next((state for state in order if state in states), "queued")
+    return "partial" if "present" in states else "available"
+
+
+def _file_status(artifact: Artifact, view: View, is_wanted: bool) -> FileStatus:
+    live = view.progress.get(artifact.id)
+    hold = view.holds.get(artifact.id)
+    total = artifact.size_bytes or (live.bytes_total if live else None)
+    state: FileState = "missing"
+    done, rate, error = 0, 0.0, None
+    if view.is_present(artifact):
+        state = "present"
+        done = total = view.verified[artifact.id].size_bytes
+    elif is_wanted:
+        done = live.bytes_done if live else 0
+        if hold is not None and hold.until is None:
+            state, error = hold.reason, hold.message if hold.reason == "failed" else None
+        elif live is not None and live.state in {"downloading", "verifying"}:
+            state, rate, error = live.state, live.bytes_per_second, live.error
+        else:
+            state, error = "queued", hold.message if hold else None
+    return FileStatus(artifact.id, artifact.folder, artifact.name, state, done, total, rate, error)
+
+
+def _done(view: View, artifact_id: str) -> int:
+    live = view.progress.get(artifact_id)
+    return live.bytes_done if live else 0

@@ -1,0 +1,100 @@
+"""The download queue: one RQ job per artifact, under an id of its own, in JSON.
+
+Only the reconciler enqueues and only workers run; everyone else writes install records and calls `wake`.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rq import Queue
+from rq.exceptions import DuplicateJobError, NoSuchJobError
+from rq.job import Job, JobStatus
+from rq.serializers import JSONSerializer
+
+from services.presets import Artifact
+
+if TYPE_CHECKING:
+    import redis
+
+QUEUE_NAME = "downloads"
+FETCH = "worker.downloads.fetch"
+# Long enough to be looked at with `rq info` the day after; the volume has what matters.
+RESULT_SECONDS = 24 * 3600
+
+
+class DownloadQueue:
+    def __init__(self, redis: "redis.Redis") -> None:
+        self.queue = Queue(QUEUE_NAME, connection=redis, serializer=JSONSerializer)
+        self._redis = redis
+        self._seen_nowhere: set[str] = set()
+
+    def ensure(self, artifact: Artifact) -> bool:
+        """There is one live job for `artifact`; whether it had to be made. Raises redis.RedisError."""
+        job_id = f"download-{artifact.id}"
+        if self._is_live(job_id):
+            return False
+        try:
+            self.queue.enqueue_call(
+                FETCH,
+                kwargs={
+                    "url": artifact.url,
+                    "folder": artifact.folder,
+                    "name": artifact.name,
+                    "size_bytes": artifact.size_bytes,
+                    "sha256": artifact.sha256,
+                },
+                job_id=job_id,
+                description=f"{artifact.folder}/{artifact.name}",
+                # The engine watches for stalls; a large file on a slow line is no reason to kill it.
+                timeout=-1,
+                result_ttl=RESULT_SECONDS,
+                failure_ttl=RESULT_SECONDS,
+                unique=True,
+            )
+        except DuplicateJobError:
+            return False
+        return True
+
+    def _is_live(self, job_id: str) -> bool:
+        """Whether the job waits or runs. One that ended, or whose worker is dead, is removed: its id is free again."""
+        try:
+            job = Job.fetch(job_id, connection=self._redis, serializer=JSONSerializer)
+        except NoSuchJobError:
+            return False
+        status = job.get_status()
+        if status == JobStatus.STARTED and is_alive(job.worker_name or ""):
+            return True
+        if status == JobStatus.QUEUED:
+            if self.queue.get_job_position(job_id) is not None:
+                self._seen_nowhere.discard(job_id)
+                return True
+            # Just taken by a worker that has not said so yet; or taken by one that died before it could.
+            if job_id not in self._seen_nowhere:
+                self._seen_nowhere.add(job_id)
+                return True
+        self._seen_nowhere.discard(job_id)
+        job.delete(delete_dependents=False)
+        return False
+
+
+def worker_name(number: int) -> str:
+    """A name that tells whether its process still lives, also to those who find it in Redis after a crash."""
+    return f"worker-{number}-{os.getpid()}-{_start_ticks(os.getpid())}"
+
+
+def is_alive(name: str) -> bool:
+    """Whether the worker called `name` still runs in this container."""
+    parts = name.rsplit("-", 2)
+    if len(parts) != 3 or not parts[1].isdigit():
+        return False
+    return parts[2] == str(_start_ticks(int(parts[1])))
+
+
+def _start_ticks(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot: field 22 of proc(5)'s stat. None: there is none."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    return int(text.rpartition(")")[2].split()[19])

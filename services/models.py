@@ -1,0 +1,157 @@
+"""The model files on the volume: found, listed, counted, deleted."""
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from msgspec import Struct
+
+from services import journal
+from services.errors import InvalidName
+from services.model_folders import MODEL_SUFFIXES
+from services.presets import Artifact, model_id
+from services.verified import Verified, VerifiedFiles
+from services.workspace import Workspace
+
+# A folder that did not change is believed for this long, then its files are looked at again one by one.
+RESCAN_SECONDS = 60.0
+# A file changed less than this ago may still be growing.
+SETTLED_SECONDS = 60.0
+MAX_DEPTH = 8
+
+
+class ModelFile(Struct, frozen=True):
+    """A model on disk. `name` is relative to its folder, with `/`."""
+
+    id: str
+    folder: str
+    name: str
+    size_bytes: int
+    mtime_ns: int
+
+
+class _Scanned(Struct):
+    mtime_ns: int
+    scanned_at: float
+    files: tuple[ModelFile, ...]
+    subfolders: tuple[str, ...]
+
+    def is_fresh(self, mtime_ns: int) -> bool:
+        now = time.time()
+        newest = max((file.mtime_ns for file in self.files), default=0)
+        return (
+            mtime_ns == self.mtime_ns
+            and now - self.scanned_at < RESCAN_SECONDS
+            and now - mtime_ns / 1e9 > 2.0
+            and now - newest / 1e9 > SETTLED_SECONDS
+        )
+
+
+class ModelIndex:
+    """What lies in `models/`. Blocking: a slow volume belongs in a thread. Safe to share between threads."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+        self._verified = VerifiedFiles(workspace)
+        self._folders: dict[tuple[str, str], _Scanned] = {}
+        self._lock = threading.Lock()
+
+    def scan(self) -> dict[str, ModelFile]:
+        """Every model file, by id. Raises OSError when the volume does not answer."""
+        with self._lock:
+            try:
+                with os.scandir(self._workspace.models) as entries:
+                    folders = sorted(
+                        entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
+                    )
+            except FileNotFoundError:
+                return {}
+            return {file.id: file for folder in folders for file in self._files(folder, "", 0)}
+
+    def verified(self, files: Mapping[str, ModelFile]) -> dict[str, Verified]:
+        """The verification records that still hold for `files`."""
+        records = self._verified.all()
+        return {
+            id_: record
+            for id_, record in records.items()
+            if (file := files.get(id_)) and (file.size_bytes, file.mtime_ns) == (record.size_bytes, record.mtime_ns)
+        }
+
+    def delete(self, ids: Iterable[str]) -> tuple[list[ModelFile], list[str]]:
+        """(what was removed, the ids that are no model's). A link is removed, never what it points to."""
+        files = self.scan()
+        removed, unknown = [], []
+        for id_ in ids:
+            file = files.get(id_)
+            if file is None:
+                unknown.append(id_)
+                continue
+            self._workspace.model_file(file.folder, file.name).unlink(missing_ok=True)
+            self._verified.delete(id_)
+            removed.append(file)
+        return removed, unknown
+
+    def delete_artifact(self, artifact: Artifact) -> int:
+        """Removes the artifact's file and partial data; the bytes that became free."""
+        target = self._workspace.model_file(artifact.folder, artifact.name)
+        freed = 0
+        for file in (target, journal.part_file(target)):
+            if file.exists():
+                freed += file.stat().st_size
+        target.unlink(missing_ok=True)
+        journal.discard(target)
+        self._verified.delete(artifact.id)
+        return freed
+
+    def _files(self, folder: str, below: str, depth: int) -> Iterator[ModelFile]:
+        path = self._workspace.models / folder / below
+        try:
+            mtime_ns = path.stat().st_mtime_ns
+            known = self._folders.get((folder, below))
+            if known is None or not known.is_fresh(mtime_ns):
+                known = self._folders[folder, below] = _scan_folder(path, folder, below, mtime_ns)
+        except (FileNotFoundError, PermissionError):
+            return
+        yield from known.files
+        if depth < MAX_DEPTH:
+            for name in known.subfolders:
+                yield from self._files(folder, f"{below}{name}/", depth + 1)
+
+
+def _scan_folder(path: Path, folder: str, below: str, mtime_ns: int) -> _Scanned:
+    files, subfolders = [], []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                subfolders.append(entry.name)
+            elif is_model(folder, entry.name) and entry.is_file():
+                figures, name = entry.stat(), below + entry.name
+                files.append(ModelFile(model_id(folder, name), folder, name, figures.st_size, figures.st_mtime_ns))
+    files.sort(key=lambda file: file.name)
+    return _Scanned(mtime_ns, time.time(), tuple(files), tuple(sorted(subfolders)))
+
+
+def is_model(folder: str, name: str) -> bool:
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in MODEL_SUFFIXES or (folder == "configs" and suffix == ".yaml")
+
+
+def folder_sizes(files: Iterable[ModelFile]) -> dict[str, tuple[int, int]]:
+    """(number of files, bytes) of each folder that holds a model."""
+    sizes: dict[str, tuple[int, int]] = {}
+    for file in files:
+        count, size = sizes.get(file.folder, (0, 0))
+        sizes[file.folder] = (count + 1, size + file.size_bytes)
+    return sizes
+
+
+def find_by_name(files: Iterable[ModelFile], name: str) -> list[ModelFile]:
+    """Models called `name`, in whatever folder. Raises InvalidName."""
+    wanted = name.rsplit("/", 1)[-1]
+    if not wanted:
+        raise InvalidName("the name is empty")
+    return [file for file in files if file.name.rsplit("/", 1)[-1] == wanted]

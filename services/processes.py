@@ -1,0 +1,94 @@
+"""What supervisord runs, asked over its own socket; only the suite's own programs can be named."""
+
+import http.client
+import socket
+import xmlrpc.client
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from services.errors import NotFound, Unavailable
+
+GROUP = "suite"
+TIMEOUT_SECONDS = 12.0
+_BAD_NAME = 10  # supervisor.xmlrpc.Faults.BAD_NAME
+_NOT_RUNNING = 70  # supervisor.xmlrpc.Faults.NOT_RUNNING
+_ALREADY_STARTED = 60  # supervisor.xmlrpc.Faults.ALREADY_STARTED
+
+
+class Process(Struct, frozen=True):
+    """`state` is supervisord's word in lower case: running, starting, backoff, stopping, stopped, exited, fatal."""
+
+    name: str
+    state: str
+    pid: int | None
+    uptime_seconds: float | None
+    message: str
+
+
+class Processes:
+    """Blocking: each call is a round trip to supervisord."""
+
+    def __init__(self, supervisor_socket: Path) -> None:
+        self._transport = _UnixTransport(supervisor_socket)
+
+    def all(self) -> list[Process]:
+        """Raises Unavailable when supervisord does not answer."""
+        return [_process(info) for info in self._call("getAllProcessInfo")]
+
+    def start(self, name: str) -> None:
+        """Starts `name` without waiting for it. Raises NotFound, Unavailable."""
+        self._control("startProcess", name, ignore=_ALREADY_STARTED)
+
+    def restart(self, name: str) -> None:
+        """Raises NotFound, Unavailable."""
+        self._control("stopProcess", name, wait=True, ignore=_NOT_RUNNING)
+        self._control("startProcess", name, ignore=_ALREADY_STARTED)
+
+    def _control(self, method: str, name: str, *, wait: bool = False, ignore: int) -> None:
+        try:
+            self._call(method, f"{GROUP}:{name}", wait)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == _BAD_NAME:
+                raise NotFound(f"there is no process '{name[:60]}'") from None
+            if fault.faultCode != ignore:
+                raise Unavailable(f"{name}: supervisord says {fault.faultString}") from None
+
+    def _call(self, method: str, *arguments: Any) -> Any:
+        try:
+            proxy = xmlrpc.client.ServerProxy("http://supervisord", transport=self._transport)
+            return getattr(proxy.supervisor, method)(*arguments)
+        except (OSError, http.client.HTTPException) as error:
+            raise Unavailable(f"supervisord does not answer ({error})") from None
+
+
+def _process(info: dict[str, Any]) -> Process:
+    running = info["statename"] in {"RUNNING", "STARTING", "STOPPING"} and info["pid"]
+    return Process(
+        name=str(info["name"]),
+        state=str(info["statename"]).lower(),
+        pid=int(info["pid"]) if running else None,
+        uptime_seconds=float(max(info["now"] - info["start"], 0)) if running else None,
+        message=str(info["spawnerr"] or info["description"]),
+    )
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("supervisord", timeout=TIMEOUT_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(TIMEOUT_SECONDS)
+        self.sock.connect(str(self._path))
+
+
+class _UnixTransport(xmlrpc.client.Transport):
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        return _UnixConnection(self._path)

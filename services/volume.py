@@ -1,0 +1,108 @@
+"""Is the volume there, writable, and how full? `examine` touches it and may hang: run it where that does no harm."""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+from services.workspace import is_out_of_space
+
+State = Literal["ok", "read_only", "full", "hung", "missing"]
+
+
+class VolumeReport(Struct, frozen=True):
+    """What was found at `path`, and what to do about it. Sizes in bytes."""
+
+    state: State
+    path: str
+    message: str
+    remedy: str = ""
+    filesystem: str | None = None
+    mounted: bool = False
+    free_bytes: int | None = None
+    total_bytes: int | None = None
+
+    @property
+    def writable(self) -> bool:
+        return self.state == "ok"
+
+    @property
+    def readable(self) -> bool:
+        return self.state in {"ok", "read_only", "full"}
+
+
+def hung(path: Path, seconds: float) -> VolumeReport:
+    return VolumeReport(
+        state="hung",
+        path=str(path),
+        message=f"{path} did not answer within {seconds:.0f} s",
+        remedy="The volume's server is probably out of reach. Check it, or restart the pod; nothing was lost.",
+    )
+
+
+def examine(root: Path) -> VolumeReport:
+    """Writes, syncs, reads back and removes a probe file, and reads the file system's figures."""
+    if not root.is_dir():
+        return VolumeReport(
+            state="missing",
+            path=str(root),
+            message=f"{root} does not exist" if not root.exists() else f"{root} is not a folder",
+            remedy=f"Mount a volume at {root}, or set WORKSPACE to a folder that can be written.",
+        )
+    filesystem, mounted = _mount_of(root)
+    figures = os.statvfs(root)
+    free, total = figures.f_bavail * figures.f_frsize, figures.f_blocks * figures.f_frsize
+    state, message, remedy = _probe(root)
+    return VolumeReport(state, str(root), message, remedy, filesystem, mounted, free, total)
+
+
+def _probe(root: Path) -> tuple[State, str, str]:
+    # What the suite writes lies below; `root` itself may well be root's.
+    folder = root / "config" if (root / "config").is_dir() else root
+    probe = folder / f".probe-{os.getpid()}-{secrets.token_hex(4)}"
+    content = secrets.token_bytes(4096)
+    try:
+        with probe.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if probe.read_bytes() != content:
+            return (
+                "read_only",
+                f"{root} gave back other bytes than were written",
+                "Do not use this volume; check its server.",
+            )
+    except OSError as error:
+        if is_out_of_space(error):
+            return (
+                "full",
+                f"{root} is full",
+                "Remove models or outputs you no longer need; downloads then go on by themselves.",
+            )
+        return (
+            "read_only",
+            f"{root} cannot be written ({error.strerror})",
+            f"Mount it writable, or let user {os.geteuid()} write there (chown, or the volume's own settings).",
+        )
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    return "ok", f"{root} is writable", ""
+
+
+def _mount_of(root: Path) -> tuple[str | None, bool]:
+    """(file system type, is `root` itself a mount point), from /proc/self/mountinfo (proc(5))."""
+    real = os.path.realpath(root)
+    best: tuple[int, str, str] | None = None
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
+            before, _, after = line.partition(" - ")
+            mount_point = before.split()[4].encode().decode("unicode_escape")
+            if (real == mount_point or real.startswith(mount_point.rstrip("/") + "/")) and (
+                best is None or len(mount_point) >= best[0]
+            ):
+                best = (len(mount_point), mount_point, after.split()[0])
+    return (None, False) if best is None else (best[2], best[1] == real)

@@ -1,0 +1,187 @@
+"""Workflows: kept on the volume, checked against what ComfyUI offers before they are queued.
+
+Only the API format runs today: `{node id: {"class_type": …, "inputs": {…}}}`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from services.comfyui import ComfyUI, Prompt
+from services.errors import InvalidRequest, NotFound, WorkflowRefused
+from services.model_folders import MODEL_SUFFIXES, folder_of_input
+from services.presets import Catalogue, Preset
+from services.workspace import Workspace, write_atomic
+
+Source = Literal["user", "templates", "presets"]
+SOURCES: tuple[Source, ...] = ("user", "templates", "presets")
+MAX_NODES = 5_000
+
+
+class WorkflowSummary(Struct, frozen=True):
+    name: str
+    title: str
+    source: Source
+    nodes: int
+
+
+class MissingModel(Struct, frozen=True):
+    """A file that the node's input names and ComfyUI does not offer; `presets` bring it."""
+
+    node_id: str
+    class_type: str
+    input: str
+    folder: str | None
+    name: str
+    presets: tuple[str, ...]
+
+
+class MissingNode(Struct, frozen=True):
+    node_id: str
+    class_type: str
+
+
+class Workflows:
+    """The saved workflows of one workspace. Blocking."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._workspace = workspace
+
+    def all(self) -> list[WorkflowSummary]:
+        """Those that can be read; a user's own hides a preset's of the same name."""
+        found: dict[str, WorkflowSummary] = {}
+        for source in reversed(SOURCES):
+            for file in sorted((self._workspace.workflows / source).glob("*.json")):
+                try:
+                    prompt = parse(file.read_bytes())
+                except (InvalidRequest, OSError):
+                    continue
+                found[file.stem] = WorkflowSummary(file.stem, _title(file.stem), source, len(prompt))
+        return sorted(found.values(), key=lambda summary: summary.title.lower())
+
+    def get(self, name: str) -> Prompt:
+        """Raises NotFound, InvalidName, InvalidRequest."""
+        return parse(self._file(name).read_bytes())
+
+    def save(self, name: str, prompt: Prompt) -> None:
+        """Under `workflows/user/`. Raises InvalidName, NotEnoughSpace, OSError."""
+        write_atomic(self._workspace.workflow_file("user", name), msgspec.json.format(msgspec.json.encode(prompt)))
+
+    def save_of_preset(self, preset: Preset) -> None:
+        """The workflow that `preset` brings, under its id."""
+        if preset.workflow is not None:
+            file = self._workspace.workflow_file("presets", preset.id)
+            write_atomic(file, msgspec.json.format(msgspec.json.encode(preset.workflow)))
+
+    def delete(self, name: str) -> None:
+        """Only a user's own. Raises NotFound, InvalidName."""
+        try:
+            self._workspace.workflow_file("user", name).unlink()
+        except FileNotFoundError:
+            raise NotFound(f"there is no workflow of yours called '{name[:100]}'") from None
+
+    def delete_of_preset(self, preset: Preset) -> None:
+        self._workspace.workflow_file("presets", preset.id).unlink(missing_ok=True)
+
+    def _file(self, name: str) -> Path:
+        for source in SOURCES:
+            file = self._workspace.workflow_file(source, name)
+            if file.is_file():
+                return file
+        raise NotFound(f"there is no workflow '{name[:100]}'")
+
+
+def parse(data: bytes) -> Prompt:
+    """A prompt from JSON. Raises InvalidRequest, saying what it is instead."""
+    try:
+        return check_shape(msgspec.json.decode(data))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"the workflow is not JSON: {error}") from None
+
+
+def check_shape(value: Any) -> Prompt:
+    """`value` as a prompt. Raises InvalidRequest."""
+    if isinstance(value, Mapping) and isinstance(value.get("nodes"), list):
+        raise InvalidRequest(
+            "this is a workflow as the editor saves it; export it with 'Export (API)' in ComfyUI and use that file"
+        )
+    if not isinstance(value, Mapping) or not value:
+        raise InvalidRequest("a workflow in API format is an object of nodes, and not an empty one")
+    if len(value) > MAX_NODES:
+        raise InvalidRequest(f"a workflow of {len(value)} nodes; at most {MAX_NODES} are taken")
+    for node_id, node in value.items():
+        if (
+            not isinstance(node, Mapping)
+            or not isinstance(node.get("class_type"), str)
+            or not isinstance(node.get("inputs"), Mapping)
+        ):
+            raise InvalidRequest(f"node '{str(node_id)[:40]}': each node needs a 'class_type' and 'inputs'")
+    return {str(node_id): dict(node) for node_id, node in value.items()}
+
+
+async def check(prompt: Prompt, comfyui: ComfyUI, catalogue: Catalogue) -> None:
+    """Raises WorkflowRefused, with every missing model and node class; ComfyUIUnavailable."""
+    definitions = {
+        class_type: await comfyui.node_definition(class_type)
+        for class_type in {node["class_type"] for node in prompt.values()}
+    }
+    missing_nodes = [
+        MissingNode(node_id, node["class_type"])
+        for node_id, node in prompt.items()
+        if definitions[node["class_type"]] is None
+    ]
+    missing = [
+        model
+        for node_id, node in prompt.items()
+        if (definition := definitions[node["class_type"]]) is not None
+        for model in _missing_models(node_id, node, definition, catalogue)
+    ]
+    if not missing and not missing_nodes:
+        return
+    parts = []
+    if missing:
+        parts.append("missing models: " + ", ".join(sorted({f"{m.folder or '?'}/{m.name}" for m in missing})))
+    if missing_nodes:
+        parts.append("missing node classes: " + ", ".join(sorted({node.class_type for node in missing_nodes})))
+    raise WorkflowRefused(
+        "; ".join(parts), {"missing": msgspec.to_builtins(missing), "missing_nodes": msgspec.to_builtins(missing_nodes)}
+    )
+
+
+def _missing_models(
+    node_id: str, node: dict[str, Any], definition: Mapping[str, Any], catalogue: Catalogue
+) -> list[MissingModel]:
+    inputs = definition.get("input", {})
+    specifications = {**inputs.get("required", {}), **inputs.get("optional", {})}
+    found = []
+    for name, value in node["inputs"].items():
+        options = _options(specifications.get(name))
+        if options is None or not isinstance(value, str) or value in options or not _is_model_name(value):
+            continue
+        presets = tuple(preset.id for preset in catalogue.presets_with_file_name(value))
+        folder = folder_of_input(node["class_type"], name)
+        found.append(MissingModel(node_id, node["class_type"], name, folder, value, presets))
+    return found
+
+
+def _options(specification: Any) -> list[Any] | None:
+    """The choices of a combo: `[[…], {…}]`, or `["COMBO", {"options": […]}]` of newer nodes; None for other inputs."""
+    if not isinstance(specification, list) or not specification:
+        return None
+    if isinstance(specification[0], list):
+        return specification[0]
+    if specification[0] == "COMBO" and len(specification) > 1 and isinstance(specification[1], Mapping):
+        options = specification[1].get("options")
+        return options if isinstance(options, list) else None
+    return None
+
+
+def _is_model_name(value: str) -> bool:
+    return Path(value).suffix.lower() in MODEL_SUFFIXES
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").strip()

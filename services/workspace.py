@@ -1,0 +1,188 @@
+"""The volume: where everything on it lies, and the only way from a user's name to a path.
+
+`/workspace` is shared by two users: `suite` (dashboard, workers) and `comfyui`. Folders that both write to belong to
+their common group and carry the setgid bit, so that what one makes the other may change.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from services.errors import InvalidName, NotEnoughSpace
+from services.model_folders import MODEL_SUFFIXES
+
+SHARED_MODE = 0o2775
+PRIVATE_MODE = 0o700
+PUBLIC_MODE = 0o755
+
+# The longest file name of every file system in use, minus room for the suffixes a download adds (`.part.json`).
+NAME_MAX_BYTES = 240
+
+_GLOB_CHARACTERS = set("*?[]")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """One folder of the tree that bootstrap creates. `owner` is the program user it belongs to."""
+
+    path: str
+    owner: Literal["suite", "comfyui"]
+    mode: int
+
+
+_FIXED_FOLDERS = (
+    Folder("models", "suite", SHARED_MODE),
+    Folder("output", "comfyui", SHARED_MODE),
+    Folder("output/images", "comfyui", SHARED_MODE),
+    Folder("output/videos", "comfyui", SHARED_MODE),
+    Folder("uploads", "suite", SHARED_MODE),
+    Folder("uploads/input", "comfyui", SHARED_MODE),
+    Folder("uploads/assets", "suite", SHARED_MODE),
+    Folder("workflows", "suite", PUBLIC_MODE),
+    Folder("workflows/user", "suite", PUBLIC_MODE),
+    Folder("workflows/templates", "suite", PUBLIC_MODE),
+    Folder("workflows/presets", "suite", PUBLIC_MODE),
+    Folder("config", "suite", PUBLIC_MODE),
+    Folder("config/installs", "suite", PUBLIC_MODE),
+    Folder("config/holds", "suite", PUBLIC_MODE),
+    Folder("config/verified", "suite", PUBLIC_MODE),
+    Folder("config/secrets", "suite", PRIVATE_MODE),
+    Folder("custom_nodes", "comfyui", SHARED_MODE),
+    Folder("user", "comfyui", SHARED_MODE),
+    Folder("cache", "suite", SHARED_MODE),
+    Folder("cache/.cache", "suite", SHARED_MODE),
+    Folder("cache/.cache/huggingface", "suite", SHARED_MODE),
+    Folder("cache/.cache/pip", "suite", SHARED_MODE),
+    Folder("cache/.cache/uv", "suite", SHARED_MODE),
+    Folder("logs", "suite", PUBLIC_MODE),
+)
+
+
+class Workspace:
+    """Paths of the volume at `root`. Making one touches nothing."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.models = root / "models"
+        self.output = root / "output"
+        self.input = root / "uploads" / "input"
+        self.workflows = root / "workflows"
+        self.config = root / "config"
+        self.secrets = root / "config" / "secrets"
+        self.custom_nodes = root / "custom_nodes"
+        self.user = root / "user"
+        self.cache = root / "cache" / ".cache"
+        self.logs = root / "logs"
+        self.model_paths_file = self.config / "extra_model_paths.yaml"
+        self.user_presets_file = self.config / "presets.yaml"
+
+    def folders(self, model_folders: tuple[str, ...]) -> tuple[Folder, ...]:
+        """The whole tree, parents first."""
+        return (*_FIXED_FOLDERS, *(Folder(f"models/{name}", "suite", SHARED_MODE) for name in model_folders))
+
+    def model_file(self, folder: str, name: str) -> Path:
+        """Where the model `name` of `folder` lies; `name` may hold sub-folders (`flux/dev.safetensors`).
+
+        Raises InvalidName when either could lead out of the models folder or is no model file.
+        """
+        check_name(folder)
+        parts = check_relative_path(name)
+        if Path(parts[-1]).suffix.lower() not in MODEL_SUFFIXES and folder != "configs":
+            raise InvalidName(f"'{name}' is not a model file: its name must end in {', '.join(sorted(MODEL_SUFFIXES))}")
+        return self._inside(self.models / folder, parts)
+
+    def output_file(self, path: str) -> Path:
+        """Where the output `path` (as ComfyUI names it, with `/`) lies. Raises InvalidName."""
+        return self._inside(self.output, check_relative_path(path))
+
+    def workflow_file(self, source: Literal["user", "templates", "presets"], name: str) -> Path:
+        """Where the workflow `name` (without `.json`) lies. Raises InvalidName."""
+        return self.workflows / source / f"{check_name(name)}.json"
+
+    def free_bytes(self) -> int:
+        """Free space for an ordinary user. Raises OSError when the volume does not answer."""
+        return shutil.disk_usage(self.root).free
+
+    @staticmethod
+    def _inside(base: Path, parts: tuple[str, ...]) -> Path:
+        """`base` may itself be a link (an operator's choice); below it, no link may lead out of it."""
+        path = base.joinpath(*parts)
+        if not path.parent.resolve().is_relative_to(base.resolve()):
+            raise InvalidName(f"'{'/'.join(parts)}' leads out of {base.name}/ through a link")
+        return path
+
+
+def check_name(name: str) -> str:
+    """`name`, if it can only mean one file in one folder. Raises InvalidName."""
+    problem = None
+    if not name or name in {".", ".."}:
+        problem = "is empty or a dot"
+    elif unicodedata.normalize("NFKC", name) != name:
+        problem = "holds characters that look like others"
+    elif "/" in name or "\\" in name:
+        problem = "holds a slash"
+    elif name.startswith(".") or name.endswith((".", " ")) or name.startswith((" ", "-")):
+        problem = "starts or ends with a dot, a space or a dash"
+    elif any(ch in _GLOB_CHARACTERS or unicodedata.category(ch).startswith("C") for ch in name):
+        problem = "holds control or wildcard characters"
+    elif len(name.encode()) > NAME_MAX_BYTES:
+        problem = f"is longer than {NAME_MAX_BYTES} bytes"
+    if problem:
+        raise InvalidName(f"the name {name[:80]!r} {problem}")
+    return name
+
+
+def check_relative_path(path: str) -> tuple[str, ...]:
+    """The parts of `path`, each a proper name. Raises InvalidName."""
+    parts = tuple(path.split("/"))
+    if len(parts) > 8:
+        raise InvalidName(f"the path {path[:80]!r} is nested too deep")
+    return tuple(check_name(part) for part in parts)
+
+
+def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """`path` holds all of `data` or what it held before, also after a power cut.
+
+    Raises NotEnoughSpace when the volume is full, OSError otherwise.
+    """
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        if is_out_of_space(error):
+            raise NotEnoughSpace(f"no space left on {path.parent}: free some and try again") from error
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a rename in `folder` survive a power cut; file systems that cannot are left as they are."""
+    with contextlib.suppress(OSError), _open_folder(folder) as descriptor:
+        os.fsync(descriptor)
+
+
+@contextlib.contextmanager
+def _open_folder(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def is_out_of_space(error: OSError) -> bool:
+    return error.errno in {errno.ENOSPC, errno.EDQUOT}

@@ -1,0 +1,1 @@
+"""Small real servers for what lives on the internet."""

@@ -1,0 +1,37 @@
+"""RQ's worker, made to stop quickly and to leave nothing running behind."""
+
+import contextlib
+import ctypes
+import os
+import signal
+from types import FrameType
+
+from rq import Worker
+
+from worker import downloads
+
+# prctl(2): the signal a process gets when its parent dies.
+_PR_SET_PDEATHSIG = 1
+
+
+class DownloadWorker(Worker):
+    """On SIGTERM the running download checkpoints and goes back to the head of the queue, instead of running to its
+    end. A job process never outlives its worker: two would write to one file."""
+
+    def handle_warm_shutdown_request(self) -> None:
+        super().handle_warm_shutdown_request()
+        if self.horse_pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.horse_pid, signal.SIGUSR1)
+
+    def setup_work_horse_signals(self) -> None:
+        super().setup_work_horse_signals()
+        signal.signal(signal.SIGUSR1, _stop)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == 1:
+            # The worker died between fork and prctl.
+            os._exit(1)
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    downloads.stop()

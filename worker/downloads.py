@@ -1,0 +1,88 @@
+"""The job: fetch one artifact, tell everyone how far it is, remember how it ended."""
+
+import threading
+
+from redis.exceptions import RedisError
+from rq import Retry
+
+from services import log, settings
+from services.connections import redis_client
+from services.downloads import Fetcher
+from services.errors import DownloadFailed, DownloadStopped, NotEnoughSpace
+from services.installs import Installs
+from services.presets import Artifact
+from services.progress import FileProgress, ProgressBoard
+from services.sources import Sources
+from services.verified import VerifiedFiles
+from services.workspace import Workspace
+
+_SHUTTING_DOWN = "shutting down"
+_stopping = threading.Event()
+_log = log.get("downloads")
+
+
+def stop() -> None:
+    """The running download is to checkpoint and end; its job goes back to the queue."""
+    _stopping.set()
+
+
+def fetch(url: str, folder: str, name: str, size_bytes: int | None, sha256: str | None) -> Retry | None:
+    """RQ's entry. Safe to run twice, resumes; returns a Retry when it was only told to stop for now.
+
+    Raises what ended the download for good, after writing it down as a hold.
+    """
+    config = settings.from_environment()
+    artifact = Artifact(url=url, folder=folder, name=name, size_bytes=size_bytes, sha256=sha256)
+    workspace = Workspace(config.workspace)
+    installs, verified = Installs(workspace), VerifiedFiles(workspace)
+    board = ProgressBoard(redis_client(config))
+    if installs.hold(artifact.id) is not None or not _is_wanted(installs, artifact.id):
+        board.forget(artifact.id)
+        return None
+    fetcher = Fetcher(
+        workspace=workspace,
+        sources=Sources.from_settings(config),
+        reserve_bytes=config.disk_reserve_bytes,
+        report=board.publish,
+        stop_reason=lambda id_: _SHUTTING_DOWN if _stopping.is_set() else "cancelled" if board.must_stop(id_) else None,
+    )
+    bound = _log.bind(artifact_id=artifact.id, folder=folder, name=name)
+    bound.info("download_started", url=url, size_bytes=size_bytes)
+    try:
+        result = fetcher.fetch(artifact)
+    except DownloadStopped as stopped:
+        bound.info("download_stopped", reason=stopped.message)
+        if stopped.message == _SHUTTING_DOWN:
+            return Retry(max=10**6, enqueue_at_front=True)
+        _publish_end(board, FileProgress(artifact.id, "cancelled"))
+        return None
+    except (DownloadFailed, NotEnoughSpace) as error:
+        installs.fail(artifact.id, error)
+        bound.error("download_failed", reason=error.message, permanent=getattr(error, "permanent", False))
+        _publish_end(board, FileProgress(artifact.id, "failed", error=error.message))
+        raise
+    verified.put(result)
+    bound.info(
+        "download_finished", size_bytes=result.size_bytes, sha256=result.sha256, checked_against=result.checked_against
+    )
+    _publish_end(
+        board, FileProgress(artifact.id, "present", bytes_done=result.size_bytes, bytes_total=result.size_bytes)
+    )
+    return None
+
+
+def _is_wanted(installs: Installs, artifact_id: str) -> bool:
+    return any(
+        install.completed_at is None and any(file.id == artifact_id for file in install.files)
+        for install in installs.all().values()
+    )
+
+
+def _publish_end(board: ProgressBoard, progress: FileProgress) -> None:
+    """The volume knows how it ended; whoever watches learns it late when Redis is away."""
+    try:
+        board.publish(progress)
+        board.allow(progress.id)
+        board.wake_reconciler()
+    except RedisError as error:
+        _log.warning("progress_not_published", artifact_id=progress.id, error=str(error))
