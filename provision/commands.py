@@ -24,11 +24,15 @@ DROPPED = ("PYTHONHOME", "PYTHONPATH", "PIP_TARGET", "PIP_PREFIX", "VIRTUAL_ENV"
 
 
 class Commands:
-    """Runs programs for the steps, which are threads."""
+    """Runs programs for the steps, which are threads.
 
-    def __init__(self, logs: Path, temporary: Path) -> None:
+    They hold the open file `lock` too: after a kill -9 of set-up, the next one waits for what still runs.
+    """
+
+    def __init__(self, logs: Path, temporary: Path, lock: int) -> None:
         self._logs = logs
         self._temporary = temporary
+        self._lock_file = lock
         self._begun: set[str] = set()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
@@ -101,6 +105,7 @@ class Commands:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                pass_fds=(self._lock_file,),
                 start_new_session=True,  # a Ctrl-C must not cut dpkg off halfway: stop() decides
             )
             if not uninterrupted:
@@ -117,5 +122,6 @@ class Commands:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
+    """At once: nothing of its work is kept, and npm takes ten seconds to heed SIGTERM."""
     if child.poll() is None:
-        os.killpg(child.pid, signal.SIGTERM)
+        os.killpg(child.pid, signal.SIGKILL)

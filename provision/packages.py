@@ -64,8 +64,8 @@ def install(step: Step, tests: bool) -> None:
 
 
 def _by_hand(programs: Mapping[str, tuple[str, ...]], python_packages: list[str], has_apt: bool) -> str:
-    names = " and ".join([*programs, *(["Python's ensurepip"] if python_packages else [])])
-    verb = "is" if len(programs) + len(python_packages) == 1 else "are"
+    *others, last = [*programs, *(["Python's ensurepip"] if python_packages else [])]
+    names, verb = (f"{', '.join(others)} and {last}", "are") if others else (last, "is")
     if has_apt:
         packages = " ".join([*(choice[-1] for choice in programs.values()), *python_packages])
         return f"{names} {verb} not installed and this is not root: sudo apt-get install {packages}"

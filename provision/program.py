@@ -51,8 +51,8 @@ def main(arguments: list[str]) -> int:
             signal.signal(number, _interrupt)
     try:
         settings = from_environment()
-        with _only_one(settings.build_dir):
-            _run(settings, COMMANDS[arguments[0]])
+        with _only_one(settings.build_dir) as lock:
+            _run(Commands(settings.build_dir / "logs", settings.build_dir / "tmp", lock), settings, arguments[0])
     except KeyboardInterrupt:
         print("set-up    stopped; run it again to go on", file=sys.stderr)
         return INTERRUPTED
@@ -69,9 +69,9 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _run(settings: Settings, names: tuple[str, ...]) -> None:
+def _run(commands: Commands, settings: Settings, command: str) -> None:
     """Runs the steps in threads; the first error ends them all. Raises SetupError, OSError or KeyboardInterrupt."""
-    commands = Commands(settings.build_dir / "logs", settings.build_dir / "tmp")
+    names = COMMANDS[command]
     pool = ThreadPoolExecutor(len(names))
     running: dict[str, Future[None]] = {}
 
@@ -104,8 +104,8 @@ def _raise_first(running: Iterable[Future[None]]) -> None:
 
 
 @contextlib.contextmanager
-def _only_one(build_dir: Path) -> Iterator[None]:
-    """Two set-ups at once would build the same folders: the second waits."""
+def _only_one(build_dir: Path) -> Iterator[int]:
+    """Two set-ups at once would build the same folders: the second waits. Yields the lock file."""
     build_dir.mkdir(parents=True, exist_ok=True)
     with (build_dir / "lock").open("w") as lock:
         try:
@@ -113,7 +113,7 @@ def _only_one(build_dir: Path) -> Iterator[None]:
         except BlockingIOError:
             print("set-up    waiting for another set-up of this checkout to end", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock.fileno()
 
 
 def _sentence(error: OSError) -> str:

@@ -15,13 +15,19 @@ REDIS_TIMEOUT_SECONDS = 5.0
 
 
 def redis_client(settings: Settings) -> "redis.Redis":
-    """For workers and the reconciler. RQ wants bytes, so nothing is decoded."""
+    """For workers and the reconciler. RQ wants bytes, so nothing is decoded.
+
+    Tries once more and no longer: when the suite stops, Redis is gone before its clients are.
+    """
     import redis
+    from redis.backoff import ConstantBackoff
+    from redis.retry import Retry
 
     return redis.Redis(
         unix_socket_path=str(settings.redis_socket),
         socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
         health_check_interval=30,
+        retry=Retry(ConstantBackoff(0.1), 1),
     )
 
 

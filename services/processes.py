@@ -12,6 +12,7 @@ from services.errors import NotFound, Unavailable
 
 GROUP = "suite"
 TIMEOUT_SECONDS = 12.0
+_SHUTDOWN_STATE = 6  # supervisor.xmlrpc.Faults.SHUTDOWN_STATE
 _BAD_NAME = 10  # supervisor.xmlrpc.Faults.BAD_NAME
 _NOT_RUNNING = 70  # supervisor.xmlrpc.Faults.NOT_RUNNING
 _ALREADY_STARTED = 60  # supervisor.xmlrpc.Faults.ALREADY_STARTED
@@ -59,6 +60,10 @@ class Processes:
         try:
             proxy = xmlrpc.client.ServerProxy("http://supervisord", transport=self._transport)
             return getattr(proxy.supervisor, method)(*arguments)
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == _SHUTDOWN_STATE:
+                raise Unavailable("supervisord is stopping the suite") from None
+            raise
         except (OSError, http.client.HTTPException) as error:
             raise Unavailable(f"supervisord does not answer ({error})") from None
 

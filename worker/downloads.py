@@ -1,6 +1,8 @@
 """The job: fetch one artifact, tell everyone how far it is, remember how it ended."""
 
 import threading
+from collections.abc import Callable
+from typing import TypeVar
 
 from redis.exceptions import RedisError
 from rq import Retry
@@ -15,6 +17,8 @@ from services.progress import FileProgress, ProgressBoard
 from services.sources import Sources
 from services.verified import VerifiedFiles
 from services.workspace import Workspace
+
+T = TypeVar("T")
 
 _SHUTTING_DOWN = "shutting down"
 _stopping = threading.Event()
@@ -37,14 +41,14 @@ def fetch(url: str, folder: str, name: str, size_bytes: int | None, sha256: str 
     installs, verified = Installs(workspace), VerifiedFiles(workspace)
     board = ProgressBoard(redis_client(config))
     if installs.hold(artifact.id) is not None or not _is_wanted(installs, artifact.id):
-        board.forget(artifact.id)
+        _try(lambda: board.forget(artifact.id))
         return None
     fetcher = Fetcher(
         workspace=workspace,
         sources=Sources.from_settings(config),
         reserve_bytes=config.disk_reserve_bytes,
-        report=board.publish,
-        stop_reason=lambda id_: _SHUTTING_DOWN if _stopping.is_set() else "cancelled" if board.must_stop(id_) else None,
+        report=lambda progress: _try(lambda: board.publish(progress)),
+        stop_reason=lambda id_: _SHUTTING_DOWN if _stopping.is_set() else _cancelled(board, id_),
     )
     bound = _log.bind(artifact_id=artifact.id, folder=folder, name=name)
     bound.info("download_started", url=url, size_bytes=size_bytes)
@@ -78,11 +82,20 @@ def _is_wanted(installs: Installs, artifact_id: str) -> bool:
     )
 
 
+def _cancelled(board: ProgressBoard, artifact_id: str) -> str | None:
+    return "cancelled" if _try(lambda: board.must_stop(artifact_id)) else None
+
+
 def _publish_end(board: ProgressBoard, progress: FileProgress) -> None:
-    """The volume knows how it ended; whoever watches learns it late when Redis is away."""
+    _try(lambda: board.publish(progress))
+    _try(lambda: board.allow(progress.id))
+    _try(board.wake_reconciler)
+
+
+def _try(call: Callable[[], T]) -> T | None:
+    """A download does not end because Redis went away: the volume has what counts, and watchers learn it later."""
     try:
-        board.publish(progress)
-        board.allow(progress.id)
-        board.wake_reconciler()
+        return call()
     except RedisError as error:
-        _log.warning("progress_not_published", artifact_id=progress.id, error=str(error))
+        _log.debug("queue_unavailable", error=str(error))
+        return None
