@@ -14,7 +14,7 @@ const BUDGET_BYTES = 50_000 // gzip of scripts, styles and icons together; docs 
 const HERE = dirname(fileURLToPath(import.meta.url))
 const STATIC = join(HERE, 'static')
 const TEMPLATES = join(HERE, 'templates')
-const BUNDLED = ['@alpinejs/csp', '@phosphor-icons/core', '@vue/reactivity', 'alpinejs', 'htmx.org', 'tailwindcss']
+const BUNDLED = ['@phosphor-icons/core', '@vue/reactivity', 'alpinejs', 'htmx.org', 'tailwindcss']
 
 const packageFile = (name, path) => join(HERE, '../node_modules', name, path)
 const packageJson = (name) => JSON.parse(readFileSync(packageFile(name, 'package.json'), 'utf8'))

@@ -15,8 +15,8 @@ from provision.step import Step
 
 TORCH = "2.13.0"
 COPY_CONSTRAINTS = Path(__file__).with_name("comfyui-copy-constraints.txt")
-# ComfyUI 0.3.75 imports requests, which transformers brought along until its version 5.
-COPY_EXTRA = ("requests",)
+# ComfyUI 0.3.75 imports requests and does not require it: transformers brought it along until its version 5.
+EXTRA = ("requests",)
 TORCH_ANSWER_SECONDS = 30.0
 TORCH_LINE = re.compile(r"(torch|torchvision|torchaudio)\s*([<>=!~;\[].*)?", re.IGNORECASE)
 LIST_TORCH = """
@@ -84,10 +84,9 @@ def _install_requirements(step: Step, python: Path, source: Source) -> None:
     lines = (source.folder / "requirements.txt").read_text(encoding="utf-8").splitlines()
     build_dir = step.settings.build_dir
     requirements, constraints = build_dir / "comfyui-requirements.txt", build_dir / "comfyui-constraints.txt"
-    wanted = [line for line in lines if not TORCH_LINE.fullmatch(line.strip())]
+    wanted = [*(line for line in lines if not TORCH_LINE.fullmatch(line.strip())), *EXTRA]
     held = step.run("listing packages", python, "-c", LIST_TORCH).splitlines()
     if source.origin == "pypi":
-        wanted += COPY_EXTRA
         held.append(COPY_CONSTRAINTS.read_text(encoding="utf-8"))
     requirements.write_text("\n".join(wanted) + "\n", encoding="utf-8")
     constraints.write_text("\n".join(held) + "\n", encoding="utf-8")

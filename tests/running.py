@@ -1,5 +1,6 @@
 """A whole suite, started as `make run` starts it, for tests to talk to."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -127,7 +128,7 @@ class RunningSuite:
         """supervisord and everything below it."""
         assert self.process is not None
         found = [self.process.pid]
-        parents = {pid: parent for pid, parent in _parents()}
+        parents = dict(_parents())
         for _ in range(5):
             found += [pid for pid, parent in parents.items() if parent in found and pid not in found]
         return found
@@ -155,13 +156,14 @@ class RunningSuite:
     def log_lines(self, name: str) -> list[str]:
         return (self.workspace / "logs" / name).read_text(encoding="utf-8").splitlines()
 
-    def client(self, *, sign_in: bool = True) -> httpx.Client:
+    @contextlib.contextmanager
+    def client(self, *, sign_in: bool = True) -> Iterator[httpx.Client]:
         """A browser's requests: they carry the origin of the dashboard's own pages."""
-        client = httpx.Client(base_url=self.address, headers={"Origin": self.address}, timeout=30)
-        if sign_in:
-            answer = client.post("/login", data={"password": self.settings["DASHBOARD_PASSWORD"]})
-            assert answer.status_code == 303, answer.text
-        return client
+        with httpx.Client(base_url=self.address, headers={"Origin": self.address}, timeout=30) as client:
+            if sign_in:
+                answer = client.post("/login", data={"password": self.settings["DASHBOARD_PASSWORD"]})
+                assert answer.status_code == 303, answer.text
+            yield client
 
     def redis(self) -> redis.Redis:
         return redis.Redis(unix_socket_path=str(self.state / "sockets" / "redis.sock"))

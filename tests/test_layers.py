@@ -14,10 +14,36 @@ PROGRAMS = ("bootstrap", "dashboard", "tools", "worker")
 
 # A module imports only modules that stand before it.
 SERVICES_IN_ORDER = (
-    "errors settings model_folders workspace log volume yaml_files records connections boot presets verified models "
-    "workflows_format progress sources http_stream journal downloads installs jobs metrics processes auth comfyui_starts "
-    "comfyui comfyui_socket runs workflows health"
-).split()
+    "errors",
+    "settings",
+    "model_folders",
+    "workspace",
+    "log",
+    "volume",
+    "yaml_files",
+    "records",
+    "connections",
+    "boot",
+    "presets",
+    "verified",
+    "progress",
+    "sources",
+    "http_stream",
+    "journal",
+    "models",
+    "downloads",
+    "installs",
+    "jobs",
+    "metrics",
+    "processes",
+    "auth",
+    "comfyui_starts",
+    "comfyui",
+    "comfyui_socket",
+    "runs",
+    "workflows",
+    "health",
+)
 
 # Whose business each outside package is.
 OWNERS = {

@@ -1,14 +1,13 @@
-// Alpine, put together from the parts the pages use. The ready-made CSP bundle also carries transitions,
-// teleport, x-model and more: 5 kB compressed that no template names.
+// Alpine, put together from the parts the pages use. The ready-made bundle also carries transitions, teleport,
+// x-model and more: 5 kB compressed that no template names.
 
 import { data } from 'alpinejs/src/datas'
 import { directive } from 'alpinejs/src/directives'
-import { setEvaluator, setRawEvaluator } from 'alpinejs/src/evaluator'
-import { start } from 'alpinejs/src/lifecycle'
+import { setEvaluator } from 'alpinejs/src/evaluator'
+import { interceptInit, start } from 'alpinejs/src/lifecycle'
 import { mutateDom } from 'alpinejs/src/mutation'
 import { setReactivityEngine } from 'alpinejs/src/reactivity'
 import { store } from 'alpinejs/src/store'
-import { cspEvaluator, cspRawEvaluator } from '@alpinejs/csp/src/evaluator'
 import { effect, reactive, stop, toRaw } from '@vue/reactivity'
 import 'alpinejs/src/magics/$el'
 import 'alpinejs/src/magics/$store'
@@ -19,9 +18,9 @@ import 'alpinejs/src/directives/x-for'
 import 'alpinejs/src/directives/x-if'
 import 'alpinejs/src/directives/x-on'
 import 'alpinejs/src/directives/x-text'
+import { evaluator } from './expressions.js'
 
-setEvaluator(cspEvaluator)
-setRawEvaluator(cspRawEvaluator)
+setEvaluator(evaluator)
 setReactivityEngine({
   reactive,
   // Vue calls the scheduler without arguments; Alpine's queue wants the runner.
@@ -34,6 +33,9 @@ setReactivityEngine({
   release: stop,
   raw: toRaw,
 })
+
+// A list of hundreds with nothing live inside need not be searched for directives.
+interceptInit((el, skip) => el.hasAttribute('data-plain') && skip())
 
 const swaps = reactive({ count: 0 })
 document.addEventListener('htmx:after:swap', () => { swaps.count += 1 })

@@ -37,6 +37,7 @@ data('jump', () => ({
       .map((item, index) => ({ ...item, id: `jump-${index}` }))
   },
   get active() { return this.matches.length ? `jump-${this.chosen}` : null },
+  isChosen(index) { return index === this.chosen },
   search(event) {
     this.text = event.target.value
     this.chosen = 0

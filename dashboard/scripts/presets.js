@@ -22,6 +22,7 @@ data('presets', () => ({
     this.words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean)
     this.apply()
   },
+  isKind(button) { return button.dataset.value === this.kind },
   chooseKind(event) {
     this.kind = event.currentTarget.dataset.value
     this.apply()

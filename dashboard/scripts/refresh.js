@@ -16,17 +16,24 @@ export function refresh(...topics) {
   timer ||= setTimeout(fetchRegions, DELAY_MS)
 }
 
-function fetchRegions() {
-  timer = 0
+async function fetchRegions() {
   const selector = wanted.has('*') ? '[data-live]' : [...wanted].map((topic) => `[data-live~="${topic}"]`).join()
   wanted.clear()
   const regions = [...document.querySelectorAll(selector)].map((region) => `#${region.id}:outerMorph`)
-  if (regions.length) htmx.ajax('GET', here(), { swap: 'none', selectOOB: regions.join() })
+  if (regions.length) await htmx.ajax('GET', here(), { swap: 'none', selectOOB: regions.join() })
+  // Not before the answer: htmx drops what is asked for while another request waits.
+  timer = 0
+  if (wanted.size) refresh()
 }
 
-/** Goes to another page without losing the socket. */
+/** Goes to another page without losing the socket; a later visit replaces one that is under way. */
 export function visit(path) {
-  htmx.ajax('GET', path, { target: '#shell', select: '#shell', swap: 'outerHTML show:top', push: 'true' })
+  htmx.ajax('GET', path, { source: '#shell', target: '#shell', select: '#shell', swap: 'outerHTML show:top', push: 'true' })
+}
+
+/** Shows the preset at `path` beside the list that is on the page. */
+export function visitDetail(path) {
+  htmx.ajax('GET', path, { source: '#shell', target: '#detail', select: '#detail', swap: 'outerHTML', push: 'true' })
 }
 
 /** Signs in again and comes back to this page. */

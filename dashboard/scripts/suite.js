@@ -1,4 +1,5 @@
-// What buttons do, on every page. A button names its object in data attributes; expressions carry no data.
+// What buttons do, on every page. A button names its action and its object in data attributes: one listener
+// serves them all, and expressions never carry data.
 
 import { data, store } from './alpine.js'
 import { api, attempt, call } from './api.js'
@@ -6,7 +7,7 @@ import { confirmed } from './confirm.js'
 import { bytesText } from './formats.js'
 import { openJump } from './jump.js'
 import { problemOf } from './problem.js'
-import { refresh, visit } from './refresh.js'
+import { refresh, visit, visitDetail } from './refresh.js'
 import { applyDownload, reconnect } from './stores.js'
 import { nextTheme, setTheme } from './theme.js'
 import { toast } from './toasts.js'
@@ -63,33 +64,39 @@ const run = (button, workflow) => attempt(button, async () => {
   else toast(`${workflow} is queued.`, { label: 'Watch', action: () => visit('/workflows') })
 })
 
-data('suite', () => ({
-  install({ currentTarget: button }) { install(button, button.dataset.id) },
-  uninstall({ currentTarget: button }) { uninstall(button, button.dataset.id) },
-  restart({ currentTarget: button }) { restart(button, button.dataset) },
-  run({ currentTarget: button }) { run(button, button.dataset.workflow) },
-  cancel({ currentTarget: button }) {
-    const { id, title } = button.dataset
-    attempt(button, async () => {
-      await call('DELETE', api`/api/downloads/${id}`)
-      toast(`Cancelled ${title}. What is here is kept.`, { label: 'Resume', action: () => install(null, id) })
-      refresh('downloads')
-    })
+const cancel = (button, { id, title }) => attempt(button, async () => {
+  await call('DELETE', api`/api/downloads/${id}`)
+  toast(`Cancelled ${title}. What is here is kept.`, { label: 'Resume', action: () => install(null, id) })
+  refresh('downloads')
+})
+
+const removeFromQueue = (button, path) => attempt(button, async () => {
+  await call('DELETE', path)
+  refresh('queue')
+})
+
+const actions = {
+  install: (button, { id }) => install(button, id),
+  uninstall: (button, { id }) => uninstall(button, id),
+  cancel,
+  restart,
+  run: (button, { workflow }) => run(button, workflow),
+  interrupt: (button, { id }) => removeFromQueue(button, api`/api/comfyui/queue?prompt_id=${id}`),
+  clearQueue: (button) => removeFromQueue(button, '/api/comfyui/queue'),
+  detail(link, data, event) {
+    if (event.ctrlKey || event.metaKey || event.shiftKey) return
+    event.preventDefault()
+    visitDetail(link.pathname)
   },
-  interrupt({ currentTarget: button }) {
-    attempt(button, async () => {
-      await call('DELETE', api`/api/comfyui/queue?prompt_id=${button.dataset.id}`)
-      refresh('queue')
-    })
-  },
-  clearQueue({ currentTarget: button }) {
-    attempt(button, async () => {
-      await call('DELETE', '/api/comfyui/queue')
-      refresh('queue')
-    })
-  },
-  chooseTheme({ currentTarget: button }) { setTheme(button.dataset.value) },
+  chooseTheme: (button, { value }) => setTheme(value),
   cycleTheme: nextTheme,
   openJump,
   reconnect,
+}
+
+data('suite', () => ({
+  act(event) {
+    const element = event.target.closest('[data-action]')
+    if (element && !element.disabled) actions[element.dataset.action](element, element.dataset, event)
+  },
 }))

@@ -7,6 +7,7 @@ const THEMES = ['system', 'light', 'dark']
 
 store('theme', {
   name: document.documentElement.dataset.theme,
+  is(button) { return button.dataset.value === this.name },
   get title() { return `Theme: ${this.name}` },
 })
 

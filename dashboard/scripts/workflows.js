@@ -22,6 +22,7 @@ data('workflows', () => ({
     return ids.every((id) => statusOf(id)?.state === 'installed') ? 'Everything is here now.' : 'Run again when the installs are done.'
   },
   dismiss() { store('problem').current = null },
+  installLabel: (id) => `Install ${id}`,
   settled(id) { return Boolean(STATES[statusOf(id)?.state]) && statusOf(id).state !== 'failed' },
   verdict({ presets, text }) {
     const statuses = presets.map(statusOf).filter((status) => STATES[status?.state])
