@@ -51,10 +51,9 @@ frontend:  ## build dashboard/static
 comfyui:  ## fetch ComfyUI and its packages
 packages:  ## install nginx, Redis and git from Debian (root)
 
-LOCK = $(VENV)/uv pip compile pyproject.toml --universal --generate-hashes --python-version 3.11 --upgrade
-lock:  ## pin the newest versions that pyproject.toml allows
+LOCK = $(VENV)/uv pip compile pyproject.toml --quiet --universal --generate-hashes --python-version 3.11 $(ARGS)
+lock:  ## pin what pyproject.toml asks for; newer versions too: make lock ARGS=--upgrade
 	$(PROVISION) lint
-	@$(VENV)/pip install --quiet --require-hashes -r provision/uv.lock
 	$(LOCK) -o requirements.lock
 	$(LOCK) --extra dev -o requirements-dev.lock
 

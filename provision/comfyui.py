@@ -63,6 +63,7 @@ def _build(step: Step, folder: Path, venv: Path, gpu: bool) -> stamps.Stamp:
         what = f"importing torch with {python} (COMFYUI_PYTHON)"
         torch = step.run(what, python, "-c", "import torch; print('torch', torch.__version__)").split()[-1]
     else:
+        shutil.rmtree(venv, ignore_errors=True)
         _require_space(settings.build_dir, GPU_BYTES if gpu else CPU_BYTES)
         python = virtualenv.create(step, venv, settings.comfyui_base_python)
         source = _source(step, folder, python)
@@ -83,7 +84,6 @@ def _source(step: Step, folder: Path, python: Path) -> Source:
 
 
 def _require_space(folder: Path, needed_bytes: int) -> None:
-    shutil.rmtree(folder / "comfyui-venv", ignore_errors=True)
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < needed_bytes:
         raise SetupError(

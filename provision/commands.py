@@ -51,7 +51,7 @@ class Commands:
     ) -> str:
         """The output of a program that ended well. Raises CommandError, or StoppedError after `stop()`.
 
-        `what` says in the user's words what the program is for. `uninterrupted` lets it end by itself on `stop()`.
+        `what` says in the user's words what it is for. `stop()` neither ends nor prevents an `uninterrupted` one.
         """
         log = self._logs / f"{step}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ class Commands:
     ) -> int | None:
         """The exit status, None past the timeout."""
         with self._lock:
-            if self._stopping:
+            if self._stopping and not uninterrupted:
                 raise StoppedError("stopped")
             child = subprocess.Popen(
                 arguments,

@@ -8,8 +8,8 @@ from provision import node, stamps
 from provision.errors import SetupError
 from provision.step import Step
 
-# npm's own pauses between tries, 10 and 60 s, make a machine without network look like one that hangs.
-FETCH = ("--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000")
+# npm's own pauses between tries, 10 and 60 s, and its 5 minutes for an answer make a broken network look like a hang.
+FETCH = ("--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000", "--fetch-timeout=60000")
 
 
 def build(step: Step) -> None:

@@ -38,7 +38,7 @@ def _of_the_machine(step: Step) -> Node | None:
 
 def _from_pypi(step: Step) -> Node:
     """Into `.build/node`, by the pip and uv of the suite's environment."""
-    lock = Path(__file__).with_name("node.lock")
+    lock = Path(__file__).with_name("requirements-node.lock")
     folder, stamp_file = step.settings.build_dir / "node", step.settings.build_dir / "node.json"
     stamp = {"lock": stamps.digest([lock], lock.parent)}
     if not folder.is_dir() or stamps.read(stamp_file) != stamp:

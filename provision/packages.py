@@ -60,7 +60,7 @@ def install(step: Step, tests: bool) -> None:
     _install(step, [*programs.values(), *((name,) for name in [*python_packages, *fonts])])
     for service in RUN_PROGRAMS.keys() & programs.keys():
         # Nor may it start at the next boot: supervisord runs the suite's own.
-        step.run(f"disabling Debian's own {service}", "update-rc.d", service, "disable")
+        step.run(f"disabling Debian's own {service}", "update-rc.d", service, "disable", uninterrupted=True)
 
 
 def _by_hand(programs: Mapping[str, tuple[str, ...]], python_packages: list[str], has_apt: bool) -> str:

@@ -1,7 +1,7 @@
 """torchvision and torchaudio from PyPI beside a CPU build of torch: their libraries want CUDA's, their Python does not.
 
 Only where importing them fails is anything changed, in our own virtual environment. torchvision's C++ operators (nms,
-roi_align) stay away; ComfyUI uses none of them.
+roi_align) stay away; ComfyUI itself uses none of them.
 """
 
 from pathlib import Path
@@ -17,9 +17,8 @@ for name in ("torchvision", "torchaudio"):
     try:
         importlib.import_module(name)
     except Exception:
-        print(name)
+        print("broken:" + name)
 """
-IMPORT_ALL = "import torch, torchvision, torchaudio; print(torch.__version__)"
 ANCHOR = "import torchvision.extension  # noqa: F401\n"
 MARK = "# Declared here because the compiled operators could not be loaded:"
 SCHEMAS = f"""{ANCHOR}
@@ -31,17 +30,15 @@ if not torchvision.extension._has_ops():
 """
 
 
-def check(step: Step, python: Path, site_packages: Path) -> str:
-    """The version of torch, once all three can be imported. Raises SetupError."""
+def apply(step: Step, python: Path, site_packages: Path) -> None:
+    """Brings torchaudio in where it is missing, and mends what cannot be imported. Raises SetupError."""
     if not (site_packages / "torchaudio").is_dir():
         virtualenv.install(step, "installing torchaudio", python, "--no-deps", f"torchaudio=={TORCHAUDIO}")
     broken = step.run("importing torch", python, "-c", LIST_BROKEN).split()
-    if "torchvision" in broken:
+    if "broken:torchvision" in broken:
         declare_operators(site_packages / "torchvision" / "_meta_registrations.py")
-    if "torchaudio" in broken:
+    if "broken:torchaudio" in broken:
         remove_libraries(site_packages / "torchaudio" / "lib")
-    output = step.run("importing torch, torchvision and torchaudio", python, "-c", IMPORT_ALL)
-    return output.split()[-1]
 
 
 def declare_operators(registrations: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from provision.errors import CommandError, SetupError
 from provision.step import Step
 
-UV_LOCK = Path(__file__).with_name("uv.lock")
+UV_LOCK = Path(__file__).with_name("requirements-uv.lock")
 
 
 def create(step: Step, folder: Path, base_python: Path) -> Path:

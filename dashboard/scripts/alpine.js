@@ -4,7 +4,7 @@
 import { data } from 'alpinejs/src/datas'
 import { directive } from 'alpinejs/src/directives'
 import { setEvaluator } from 'alpinejs/src/evaluator'
-import { interceptInit, start } from 'alpinejs/src/lifecycle'
+import { initTree, interceptInit, start } from 'alpinejs/src/lifecycle'
 import { mutateDom } from 'alpinejs/src/mutation'
 import { setReactivityEngine } from 'alpinejs/src/reactivity'
 import { store } from 'alpinejs/src/store'
@@ -34,8 +34,12 @@ setReactivityEngine({
   raw: toRaw,
 })
 
-// A list of hundreds with nothing live inside need not be searched for directives.
-interceptInit((el, skip) => el.hasAttribute('data-plain') && skip())
+// A list of hundreds, few of them live, is not searched element by element for directives.
+interceptInit((el, skip) => {
+  if (!el.hasAttribute('data-sparse')) return
+  skip()
+  for (const live of el.querySelectorAll('[x-data]')) initTree(live)
+})
 
 const swaps = reactive({ count: 0 })
 document.addEventListener('htmx:after:swap', () => { swaps.count += 1 })
