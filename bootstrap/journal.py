@@ -1,6 +1,7 @@
 """The boot's diary: a line on the console, a line in the log, a step in the record the dashboard shows."""
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,8 @@ class Journal:
         data = b"".join(self._lines)
         self._lines.clear()
         _append(self._local_log, data)
+        if writer is not None:
+            os.chown(self._local_log, writer.uid, writer.gid)
         if volume_logs is None:
             return
 

@@ -109,8 +109,8 @@ async function publish(files) {
   mkdirSync(STATIC, { recursive: true })
   const manifest = {}
   const sizes = {}
-  for (const [name, content, hashed] of files) {
-    const published = hashed ? name.replace('.', `.${hash(content)}.`) : name
+  for (const [name, content] of files) {
+    const published = name.replace('.', `.${hash(content)}.`)
     const compressed = await zopfli.gzipAsync(content, { numiterations: 15 })
     write(published, content)
     write(`${published}.gz`, compressed)
@@ -126,11 +126,11 @@ async function publish(files) {
 
 async function main() {
   const budgeted = [
-    ['app.js', await scripts(), true],
-    ['app.css', styles(), true],
-    ['icons.svg', icons(), true],
+    ['app.js', await scripts()],
+    ['app.css', styles()],
+    ['icons.svg', icons()],
   ]
-  const sizes = await publish([...budgeted, ['favicon.svg', favicon(), false], ['licences.txt', licences(), false]])
+  const sizes = await publish([...budgeted, ['favicon.svg', favicon()], ['licences.txt', licences()]])
   let total = 0
   for (const [name] of budgeted) {
     const [raw, compressed] = sizes[name]

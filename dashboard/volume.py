@@ -4,7 +4,9 @@ A volume that hangs takes these threads with it and nothing else: pages and the 
 """
 
 import asyncio
+import contextlib
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -17,11 +19,12 @@ from services.settings import APP_DIR, Settings
 from services.volume import VolumeReport
 
 THREADS = 8
-CALL_SECONDS = 10.0
+CALL_SECONDS = 5.0
 PROBE_SECONDS = 6.0
-# How often a good volume is looked at, and a bad one.
-GOOD_INTERVAL_SECONDS = 60.0
-BAD_INTERVAL_SECONDS = 5.0
+# How often a good volume is probed, and a bad one; and how often a good one is glanced at in between.
+GOOD_SECONDS = 60.0
+BAD_SECONDS = 5.0
+GLANCE_SECONDS = 5.0
 
 T = TypeVar("T")
 _log = log.get("volume")
@@ -54,15 +57,20 @@ class Volume:
         """Looks at the volume for ever."""
         while True:
             before = self.report.state
+            self._look_again.clear()
             self.report = await self._probe()
             if self.report.state != before:
                 _log.warning("volume_state", state=self.report.state, was=before, message=self.report.message)
-            self._look_again.clear()
-            interval = GOOD_INTERVAL_SECONDS if self.report.writable else BAD_INTERVAL_SECONDS
-            try:
-                await asyncio.wait_for(self._look_again.wait(), interval)
-            except TimeoutError:
-                continue
+            await self._wait_for_trouble(GOOD_SECONDS if self.report.writable else BAD_SECONDS)
+
+    async def _wait_for_trouble(self, seconds: float) -> None:
+        """Until the next probe is due, or a glance or anyone's call found the volume away."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self._look_again.is_set():
+            with contextlib.suppress(WorkspaceUnavailable):
+                await self.run(self._settings.workspace.stat)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look_again.wait(), min(GLANCE_SECONDS, seconds))
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

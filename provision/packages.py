@@ -4,19 +4,20 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from provision.errors import CommandError, SetupError
 from provision.step import Step
 
-# program: the packages that bring it, the preferred one first. The run programs are also names of Debian's services.
-RUN_PROGRAMS: Mapping[str, tuple[str, ...]] = {"nginx": ("nginx-light", "nginx"), "redis-server": ("redis-server",)}
-SOURCE_PROGRAMS: Mapping[str, tuple[str, ...]] = {"git": ("git",)}
-TEST_PROGRAMS: Mapping[str, tuple[str, ...]] = {"chromium": ("chromium",)}
+# program: the packages that bring it, the preferred one first
+Programs = Mapping[str, tuple[str, ...]]
+RUN_PROGRAMS: Programs = {"nginx": ("nginx-light", "nginx"), "redis-server": ("redis-server",), "git": ("git",)}
+TEST_PROGRAMS: Programs = {**RUN_PROGRAMS, "chromium": ("chromium",)}
 # The screenshots are drawn with them; without them another font stands in.
 TEST_FONTS = ("fonts-inter", "fonts-jetbrains-mono")
+SERVICES = ("nginx", "redis-server")
 
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_TEXT = """#!/bin/sh
@@ -30,15 +31,6 @@ APT_ENVIRONMENT = {
 }
 
 
-def missing_programs(step: Step, tests: bool) -> dict[str, tuple[str, ...]]:
-    wanted = dict(RUN_PROGRAMS)
-    if not step.settings.comfyui_dir:
-        wanted |= SOURCE_PROGRAMS
-    if tests:
-        wanted |= TEST_PROGRAMS
-    return {program: packages for program, packages in wanted.items() if not shutil.which(program)}
-
-
 def missing_python_packages() -> list[str]:
     """Debian takes `ensurepip`, which a virtual environment needs, out of Python and into a package of its own."""
     if importlib.util.find_spec("ensurepip"):
@@ -46,11 +38,16 @@ def missing_python_packages() -> list[str]:
     return [f"python{sys.version_info.major}.{sys.version_info.minor}-venv"]
 
 
-def install(step: Step, tests: bool) -> None:
-    """Installs what is missing; Debian's own services stay stopped. Raises SetupError."""
-    programs = missing_programs(step, tests)
+def install(step: Step, wanted: Programs, fonts: Sequence[str] = ()) -> None:
+    """Installs what is missing of the programs and fonts, and of Python itself. Raises SetupError.
+
+    Debian's own services stay stopped. Fonts are no reason to fail: without root they are left out.
+    """
+    programs = {program: packages for program, packages in wanted.items() if not shutil.which(program)}
+    if step.settings.comfyui_dir:
+        programs.pop("git", None)  # only ComfyUI's source comes with it
     python_packages = missing_python_packages()
-    fonts = [name for name in TEST_FONTS if not _is_installed(name)] if tests else []
+    fonts = [name for name in fonts if not _is_installed(name)]
     has_apt = shutil.which("apt-get") is not None
     may_install = has_apt and os.geteuid() == 0
     if not programs and not python_packages and not (fonts and may_install):
@@ -58,18 +55,18 @@ def install(step: Step, tests: bool) -> None:
     if not may_install:
         raise SetupError(_by_hand(programs, python_packages, has_apt))
     _install(step, [*programs.values(), *((name,) for name in [*python_packages, *fonts])])
-    for service in RUN_PROGRAMS.keys() & programs.keys():
+    for service in (name for name in SERVICES if name in programs):
         # Nor may it start at the next boot: supervisord runs the suite's own.
         step.run(f"disabling Debian's own {service}", "update-rc.d", service, "disable", uninterrupted=True)
 
 
-def _by_hand(programs: Mapping[str, tuple[str, ...]], python_packages: list[str], has_apt: bool) -> str:
+def _by_hand(programs: Programs, python_packages: list[str], has_apt: bool) -> str:
     *others, last = [*programs, *(["Python's ensurepip"] if python_packages else [])]
     names, verb = (f"{', '.join(others)} and {last}", "are") if others else (last, "is")
     if has_apt:
         packages = " ".join([*(choice[-1] for choice in programs.values()), *python_packages])
         return f"{names} {verb} not installed and this is not root: sudo apt-get install {packages}"
-    return f"{names} {verb} not installed: install with this system's package manager (apt-get is not there)"
+    return f"{names} {verb} not installed: install what is missing with this system's package manager"
 
 
 def _is_installed(package: str) -> bool:

@@ -20,8 +20,9 @@ from provision.step import Step
 
 Action = Callable[[Step], None]
 STEPS: dict[str, Action] = {
-    "packages": lambda step: packages.install(step, tests=False),
-    "test-packages": lambda step: packages.install(step, tests=True),
+    "python-packages": lambda step: packages.install(step, {}),
+    "packages": lambda step: packages.install(step, packages.RUN_PROGRAMS),
+    "test-packages": lambda step: packages.install(step, packages.TEST_PROGRAMS, packages.TEST_FONTS),
     "users": users.create,
     "suite": lambda step: suite.install(step, tests=False),
     "test-suite": lambda step: suite.install(step, tests=True),
@@ -31,10 +32,10 @@ STEPS: dict[str, Action] = {
 COMMANDS: dict[str, tuple[str, ...]] = {
     "run": ("packages", "users", "suite", "frontend", "comfyui"),
     "test": ("test-packages", "users", "test-suite", "frontend", "comfyui"),
-    "lint": ("test-suite",),
+    "lint": ("python-packages", "test-suite"),
     "packages": ("packages",),
-    "frontend": ("suite", "frontend"),
-    "comfyui": ("comfyui",),
+    "frontend": ("python-packages", "suite", "frontend"),
+    "comfyui": ("python-packages", "comfyui"),
 }
 # The front end may need a Node.js from PyPI, which the suite's pip installs.
 AFTER = {"frontend": ("suite", "test-suite")}
@@ -79,7 +80,7 @@ def _run(commands: Commands, settings: Settings, command: str) -> None:
         for earlier in AFTER.get(name, ()):
             if earlier in running:
                 running[earlier].result()
-        STEPS[name](Step(name.removeprefix("test-"), settings, commands))
+        STEPS[name](Step(name.split("-")[-1], settings, commands))
 
     try:
         for name in names:

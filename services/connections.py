@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # Redis sits on a unix socket in the same container: what takes longer than this is down.
 REDIS_TIMEOUT_SECONDS = 5.0
+# Longer than any command here blocks; RQ sets its own for its queue.
+REDIS_READ_SECONDS = 30.0
 
 
 def redis_client(settings: Settings) -> "redis.Redis":
@@ -26,6 +28,7 @@ def redis_client(settings: Settings) -> "redis.Redis":
     return redis.Redis(
         unix_socket_path=str(settings.redis_socket),
         socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
+        socket_timeout=REDIS_READ_SECONDS,
         health_check_interval=30,
         retry=Retry(ConstantBackoff(0.1), 1),
     )

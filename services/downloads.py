@@ -79,6 +79,7 @@ class _Download:
         self._target.parent.mkdir(parents=True, exist_ok=True)
         if self._target.exists():
             return self._adopt()
+        self._check_space(journal.bytes_kept(self._target, self._artifact.url))
         attempt = 0
         while True:
             before = self._done
@@ -142,11 +143,15 @@ class _Download:
         if total is not None and expected is not None and total != expected:
             raise DownloadFailed(f"the host offers {total} bytes, the preset says {expected}", permanent=True)
         self._total = total or expected
+        self._check_space(offset)
+
+    def _check_space(self, offset: int) -> None:
+        """Raises NotEnoughSpace when what is to come does not fit beside the reserve."""
         free = self._fetcher.workspace.free_bytes() - self._fetcher.reserve_bytes
         needed = (self._total or 0) - offset
         if needed > free:
             raise NotEnoughSpace(
-                f"{self._artifact.name} needs {needed} more bytes, {max(free, 0)} are free",
+                f"{self._artifact.name} needs {needed / 1e9:.1f} GB more, {max(free, 0) / 1e9:.1f} GB are free",
                 {"needed_bytes": needed, "free_bytes": max(free, 0)},
             )
 
@@ -308,7 +313,7 @@ def _write_all(descriptor: int, data: memoryview, position: int) -> None:
             data, position = data[written:], position + written
     except OSError as error:
         if is_out_of_space(error):
-            raise NotEnoughSpace("the volume is full; what was fetched is kept") from error
+            raise NotEnoughSpace("no space left on the volume; what was fetched is kept") from error
         raise
 
 

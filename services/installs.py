@@ -138,11 +138,18 @@ class Installs:
         return journal.bytes_kept(self._workspace.model_file(artifact.folder, artifact.name), artifact.url)
 
 
-def wanted(view: View, now: float) -> list[Artifact]:
+class Wanted(Struct, frozen=True):
+    """A file to fetch; `asked_at` is when it was last asked for."""
+
+    artifact: Artifact
+    asked_at: float
+    needed_by: int
+
+
+def wanted(view: View, now: float) -> list[Wanted]:
     """The files to fetch, in the order in which they make something usable: what most waiting presets need first,
     then small before large."""
-    needed_by: dict[str, int] = {}
-    artifacts: dict[str, Artifact] = {}
+    found: dict[str, Wanted] = {}
     for install in view.installs.values():
         if install.completed_at is not None:
             continue
@@ -150,9 +157,9 @@ def wanted(view: View, now: float) -> list[Artifact]:
             hold = view.holds.get(artifact.id)
             if view.is_present(artifact) or (hold is not None and (hold.until is None or hold.until > now)):
                 continue
-            needed_by[artifact.id] = needed_by.get(artifact.id, 0) + 1
-            artifacts.setdefault(artifact.id, artifact)
-    return sorted(artifacts.values(), key=lambda artifact: (-needed_by[artifact.id], artifact.size_bytes or 2**62))
+            known = found.get(artifact.id, Wanted(artifact, 0.0, 0))
+            found[artifact.id] = Wanted(known.artifact, max(known.asked_at, install.requested_at), known.needed_by + 1)
+    return sorted(found.values(), key=lambda entry: (-entry.needed_by, entry.artifact.size_bytes or 2**62))
 
 
 def finished(view: View) -> list[Install]:
@@ -169,7 +176,7 @@ def check_space(
 ) -> None:
     """Raises NotEnoughSpace when `preset` does not fit beside the reserve and what other installs still have to fetch."""
     ours = {file.id: file for file in preset.files if not view.is_present(file)}
-    others = {file.id: file for file in wanted(view, time.time()) if file.id not in ours}
+    others = {entry.artifact.id: entry.artifact for entry in wanted(view, time.time()) if entry.artifact.id not in ours}
     needed = sum((file.size_bytes or 0) - partial_bytes.get(file.id, 0) for file in ours.values())
     promised = sum((file.size_bytes or 0) - _done(view, file.id) for file in others.values())
     free = max(free_bytes - reserve_bytes - promised, 0)
@@ -246,7 +253,8 @@ def _file_status(artifact: Artifact, view: View, is_wanted: bool) -> FileStatus:
         elif live is not None and live.state in {"downloading", "verifying"}:
             state, rate, error = live.state, live.bytes_per_second, live.error
         else:
-            state, error = "queued", hold.message if hold else None
+            # A hold with an end, or a failure that found no room to be written down: it is tried again by itself.
+            state, error = "queued", hold.message if hold else live.error if live else None
     return FileStatus(artifact.id, artifact.folder, artifact.name, state, done, total, rate, error)
 
 

@@ -4,6 +4,7 @@ Only the reconciler enqueues and only workers run; everyone else writes install 
 """
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ QUEUE_NAME = "downloads"
 FETCH = "worker.downloads.fetch"
 # Long enough to be looked at with `rq info` the day after; the volume has what matters.
 RESULT_SECONDS = 24 * 3600
+# How long a job that failed unexpectedly keeps its id: there is no use in failing every few seconds.
+FAILED_SECONDS = 60.0
 
 
 class DownloadQueue:
@@ -29,10 +32,14 @@ class DownloadQueue:
         self._redis = redis
         self._seen_nowhere: set[str] = set()
 
-    def ensure(self, artifact: Artifact) -> bool:
-        """There is one live job for `artifact`; whether it had to be made. Raises redis.RedisError."""
+    def ensure(self, artifact: Artifact, asked_at: float) -> bool:
+        """There is one live job for `artifact`; whether it had to be made. Raises redis.RedisError.
+
+        `asked_at`: when someone last wanted it. A job that failed since, and could not even write down why, is left
+        alone for a while.
+        """
         job_id = f"download-{artifact.id}"
-        if self._is_live(job_id):
+        if self._is_live(job_id, asked_at):
             return False
         try:
             self.queue.enqueue_call(
@@ -56,8 +63,8 @@ class DownloadQueue:
             return False
         return True
 
-    def _is_live(self, job_id: str) -> bool:
-        """Whether the job waits or runs. One that ended, or whose worker is dead, is removed: its id is free again."""
+    def _is_live(self, job_id: str, asked_at: float) -> bool:
+        """Whether the job waits or runs, or failed just now. One that ended, or whose worker is dead, is removed: its id is free again."""
         try:
             job = Job.fetch(job_id, connection=self._redis, serializer=JSONSerializer)
         except NoSuchJobError:
@@ -72,6 +79,10 @@ class DownloadQueue:
             # Just taken by a worker that has not said so yet; or taken by one that died before it could.
             if job_id not in self._seen_nowhere:
                 self._seen_nowhere.add(job_id)
+                return True
+        if status == JobStatus.FAILED and job.ended_at is not None:
+            ended_at = job.ended_at.timestamp()
+            if asked_at < ended_at and time.time() - ended_at < FAILED_SECONDS:
                 return True
         self._seen_nowhere.discard(job_id)
         job.delete(delete_dependents=False)

@@ -45,18 +45,25 @@ def hung(path: Path, seconds: float) -> VolumeReport:
 
 def examine(root: Path) -> VolumeReport:
     """Writes, syncs, reads back and removes a probe file, and reads the file system's figures."""
-    if not root.is_dir():
-        return VolumeReport(
-            state="missing",
-            path=str(root),
-            message=f"{root} does not exist" if not root.exists() else f"{root} is not a folder",
-            remedy=f"Mount a volume at {root}, or set WORKSPACE to a folder that can be written.",
-        )
+    if missing := _missing(root):
+        return missing
     filesystem, mounted = _mount_of(root)
     figures = os.statvfs(root)
     free, total = figures.f_bavail * figures.f_frsize, figures.f_blocks * figures.f_frsize
     state, message, remedy = _probe(root)
     return VolumeReport(state, str(root), message, remedy, filesystem, mounted, free, total)
+
+
+def _missing(root: Path) -> VolumeReport | None:
+    remedy = f"Mount a volume at {root}, or set WORKSPACE to a folder that can be written."
+    try:
+        if root.is_dir():
+            return None
+        message = f"{root} is not a folder" if root.exists() else f"{root} does not exist"
+    except PermissionError:
+        message = f"user {os.geteuid()} may not enter {root} or a folder above it"
+        remedy = f"Open the folders above {root} to other users (chmod o+x), or set WORKSPACE to a place that is open."
+    return VolumeReport("missing", str(root), message, remedy)
 
 
 def _probe(root: Path) -> tuple[State, str, str]:

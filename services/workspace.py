@@ -152,8 +152,9 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
 
     Raises NotEnoughSpace when the volume is full, OSError otherwise.
     """
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    temporary = None
     try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), mode)
             file.write(data)
@@ -161,8 +162,9 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        if temporary is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
         if is_out_of_space(error):
             raise NotEnoughSpace(f"no space left on {path.parent}: free some and try again") from error
         raise

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -93,6 +94,33 @@ def new_suite() -> Iterator[Callable[..., RunningSuite]]:
     finally:
         for running in made:
             running.remove()
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A new folder that the suite's users may enter, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp(prefix="open-", dir="/tmp"))
+    folder.chmod(0o777)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def stand_in_comfyui() -> Iterator[Callable[[str], dict[str, str]]]:
+    """Settings that start tests/fakes/comfyui in ComfyUI's place, in the mode given."""
+    folders: list[Path] = []
+
+    def settings_for(mode: str) -> dict[str, str]:
+        folder = Path(tempfile.mkdtemp(prefix="comfyui-", dir="/tmp"))
+        folders.append(folder)
+        folder.chmod(0o755)
+        shutil.copy(Path(__file__).parent / "fakes" / "comfyui" / "main.py", folder)
+        (folder / "mode").write_text(mode)
+        return {"COMFYUI_DIR": str(folder), "COMFYUI_PYTHON": sys.executable}
+
+    yield settings_for
+    for folder in folders:
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

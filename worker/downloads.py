@@ -61,7 +61,7 @@ def fetch(url: str, folder: str, name: str, size_bytes: int | None, sha256: str 
         _publish_end(board, FileProgress(artifact.id, "cancelled"))
         return None
     except (DownloadFailed, NotEnoughSpace) as error:
-        installs.fail(artifact.id, error)
+        _write_down(installs, artifact.id, error)
         bound.error("download_failed", reason=error.message, permanent=getattr(error, "permanent", False))
         _publish_end(board, FileProgress(artifact.id, "failed", error=error.message))
         raise
@@ -80,6 +80,14 @@ def _is_wanted(installs: Installs, artifact_id: str) -> bool:
         install.completed_at is None and any(file.id == artifact_id for file in install.files)
         for install in installs.all().values()
     )
+
+
+def _write_down(installs: Installs, artifact_id: str, error: DownloadFailed | NotEnoughSpace) -> None:
+    """A full volume has no room for the reason either; the queue remembers the failure then."""
+    try:
+        installs.fail(artifact_id, error)
+    except (OSError, NotEnoughSpace) as problem:
+        _log.warning("hold_not_written", artifact_id=artifact_id, error=str(problem))
 
 
 def _cancelled(board: ProgressBoard, artifact_id: str) -> str | None:

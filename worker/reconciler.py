@@ -15,8 +15,7 @@ from redis.exceptions import RedisError
 
 from services import installs, log, settings
 from services.connections import redis_client
-from services.installs import Installs, View
-from services.presets import Artifact
+from services.installs import Installs, View, Wanted
 from services.progress import ProgressBoard
 from services.verified import VerifiedFiles
 from services.workspace import Workspace
@@ -48,12 +47,11 @@ class Reconciler:
             _log.info(
                 "preset_installed", preset_id=install.preset_id, seconds=round(time.time() - install.requested_at, 1)
             )
-        for artifact in installs.wanted(view, time.time()):
-            hold = view.holds.get(artifact.id)
-            if hold is not None:
-                self._installs.release(artifact.id)
-            if self._ensure(artifact):
-                _log.info("download_enqueued", artifact_id=artifact.id, name=artifact.name)
+        for entry in installs.wanted(view, time.time()):
+            if entry.artifact.id in view.holds:
+                self._installs.release(entry.artifact.id)
+            if self._ensure(entry):
+                _log.info("download_enqueued", artifact_id=entry.artifact.id, name=entry.artifact.name)
 
     def wait(self) -> None:
         try:
@@ -72,13 +70,13 @@ class Reconciler:
             progress={},
         )
 
-    def _ensure(self, artifact: Artifact) -> bool:
+    def _ensure(self, entry: Wanted) -> bool:
         # RQ costs 20 MB and a quarter of a second: an idle suite does not need it here.
         from services.jobs import DownloadQueue
 
         if self._queue is None:
             self._queue = DownloadQueue(self._redis)
-        return self._queue.ensure(artifact)
+        return self._queue.ensure(entry.artifact, entry.asked_at)
 
 
 def main() -> int:

@@ -38,7 +38,8 @@ setReactivityEngine({
 interceptInit((el, skip) => {
   if (!el.hasAttribute('data-sparse')) return
   skip()
-  for (const live of el.querySelectorAll('[x-data]')) initTree(live)
+  // Later: what is started in the middle of a walk runs before the components around it.
+  queueMicrotask(() => el.querySelectorAll('[x-data]').forEach((live) => initTree(live)))
 })
 
 const swaps = reactive({ count: 0 })

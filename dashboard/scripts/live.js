@@ -23,7 +23,8 @@ component('download', {
   get amount() { return this.status && `${bytesText(this.status.bytes_done)} / ${bytesText(this.status.bytes_total)}` },
   get rate() {
     const { state, speed, eta } = this.status ?? {}
-    return state === 'downloading' ? ['', speed, eta && `${eta} left`].filter((part) => part !== null).join(' · ') : undefined
+    if (state !== 'downloading') return undefined
+    return [speed, eta && `${eta} left`].filter(Boolean).map((part) => ` · ${part}`).join('')
   },
   get file() {
     const file = this.status?.files.find(({ state }) => state === 'downloading' || state === 'verifying')

@@ -55,7 +55,7 @@ data('models', () => ({
       const answer = await call('DELETE', '/api/models/', { ids: ticked.map((box) => box.dataset.id) })
       toast(`Deleted ${answer.removed.length} of ${ticked.length}, freed ${bytesText(answer.freed_bytes)}.`)
       this.clear()
-      refresh('models', 'downloads')
+      refresh('models', 'downloads', 'presets')
     })
   },
 }))

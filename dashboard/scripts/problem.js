@@ -4,27 +4,28 @@ import { store } from './alpine.js'
 
 store('problem', { current: null })
 
-const LABELS = { missing_models: 'model', missing_nodes: 'node' }
+const counted = (list, noun) => (list.length ? `${list.length} ${noun}${list.length === 1 ? '' : 's'}` : '')
 
-/** The panel's content: rows of what is missing, or of what each node complains about. */
-export function problemOf(workflow, { type, message, details }) {
-  const rows = details.missing?.map(missing) ?? Object.entries(details.node_errors ?? {}).flatMap(complaints)
-  const noun = LABELS[type] ?? 'problem'
-  const label = rows.length ? `${rows.length} ${noun}${rows.length === 1 ? '' : 's'}${LABELS[type] ? ' missing' : ''}` : 'Cannot run'
-  return { workflow, title: workflow, message, label, rows: rows.map((row, index) => ({ ...row, key: index })) }
+/** The panel's content: rows of the models and nodes that are missing, and of what each node complains about. */
+export function problemOf(workflow, { message, details: { missing = [], missing_nodes: nodes = [], node_errors: errors = {} } }) {
+  const complaints = Object.entries(errors).flatMap(complaint)
+  const parts = [counted(missing, 'model'), counted(nodes, 'node')].filter(Boolean).join(' and ')
+  const label = parts ? `${parts} missing` : counted(complaints, 'problem') || 'Cannot run'
+  const rows = [...missing.map(missingModel), ...nodes.map(missingNode), ...complaints]
+  return { workflow, title: workflow, message, label, rows: rows.map((row, key) => ({ ...row, key })) }
 }
 
-function missing({ node_id: id, class_type: type, folder, name, presets }) {
-  return {
-    name: name ?? type,
-    where: [folder, `node ${id}${name ? `, ${type}` : ''}`].filter(Boolean).join(' · '),
-    presets: presets ?? [],
-    text: name ? `No known preset has it: put the file into models/${folder}.` : 'Install the custom node that brings it.',
-  }
-}
+const missingModel = ({ node_id: id, class_type: type, folder, name, presets }) => ({
+  name,
+  where: [folder, `node ${id}, ${type}`].filter(Boolean).join(' · '),
+  presets,
+  text: folder ? `No known preset has it: put the file into models/${folder}.` : 'No known preset has it.',
+})
 
-function complaints([id, { class_type: type, errors = [] }]) {
-  return errors.map(({ message, details }) => ({
-    name: type ?? `node ${id}`, where: `node ${id}`, presets: [], text: [message, details].filter(Boolean).join(': '),
-  }))
-}
+const missingNode = ({ node_id: id, class_type: type }) => ({
+  name: type, where: `node ${id}`, presets: [], text: 'Install the custom node that brings it.',
+})
+
+const complaint = ([id, { class_type: type, errors = [] }]) => errors.map(({ message, details }) => ({
+  name: type, where: `node ${id}`, presets: [], text: [message, details].filter(Boolean).join(': '),
+}))

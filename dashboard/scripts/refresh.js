@@ -10,16 +10,17 @@ let timer = 0
 
 const here = () => location.pathname + location.search
 
-/** Fetches the regions of `topics` again; "*" means all of them. */
+/** Fetches the regions of `topics` again; "*" means all of them, "#id" that element. */
 export function refresh(...topics) {
   for (const topic of topics) wanted.add(topic)
   timer ||= setTimeout(fetchRegions, DELAY_MS)
 }
 
 async function fetchRegions() {
-  const selector = wanted.has('*') ? '[data-live]' : [...wanted].map((topic) => `[data-live~="${topic}"]`).join()
+  const region = (topic) => (topic[0] === '#' ? topic : `[data-live~="${topic}"]`)
+  const selector = wanted.has('*') ? '[data-live]' : [...wanted].map(region).join()
   wanted.clear()
-  const regions = [...document.querySelectorAll(selector)].map((region) => `#${region.id}:outerMorph`)
+  const regions = [...document.querySelectorAll(selector)].map(({ id }) => `#${id}:outerMorph`)
   if (regions.length) await htmx.ajax('GET', here(), { swap: 'none', selectOOB: regions.join() })
   // Not before the answer: htmx drops what is asked for while another request waits.
   timer = 0

@@ -32,9 +32,9 @@ export class Socket {
     this.channels = wanted
   }
 
-  /** Connects now unless connected or connecting. */
+  /** Connects now unless connected, connecting or without anything to listen to. */
   connect() {
-    if (this.#socket) return
+    if (this.#socket || !this.channels.size) return
     clearTimeout(this.#timer)
     this.retryAt = 0
     const socket = new WebSocket(`${location.origin.replace(/^http/, 'ws')}/ws`)

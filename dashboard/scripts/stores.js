@@ -10,6 +10,7 @@ const HISTORY = 60 // points of a sparkline: two minutes
 const QUIET_MS = 2000 // a loss shorter than this is not worth a word
 const BANNER_MS = 5000
 const ACTIVE = ['queued', 'downloading', 'verifying']
+const PENDING = [...ACTIVE, 'failed', 'cancelled'] // what the list of downloads holds
 
 store('link', { state: 'connecting', label: 'Connecting', banner: false, text: '' })
 store('downloads', { byId: {} })
@@ -87,9 +88,8 @@ const handlers = {
 
 function allDownloads(list) {
   const known = new Set(list.map((install) => install.preset_id))
-  for (const element of document.querySelectorAll('[data-preset]')) {
-    const { preset, state } = element.dataset
-    if (ACTIVE.includes(state) && !known.has(preset)) refresh('downloads')
+  for (const { dataset: { preset, state } } of document.querySelectorAll('[data-preset]')) {
+    if (ACTIVE.includes(state) && !known.has(preset)) refreshPreset(preset)
   }
   for (const id of Object.keys(downloads.byId)) if (!known.has(id)) delete downloads.byId[id]
   list.forEach(applyDownload)
@@ -108,13 +108,19 @@ const fileStates = (install) => install.files.map((file) => file.state).join()
 
 function downloadChanged({ preset_id: id, name, state, error }, before) {
   const shown = [...document.querySelectorAll('[data-preset]')].filter((element) => element.dataset.preset === id)
-  const listed = !document.querySelector('[data-lists]') || shown.length > 0
-  if (!listed || shown.some((element) => element.dataset.state !== state)) refresh('downloads')
+  const unlisted = PENDING.includes(state) && !shown.length && document.querySelector('[data-lists]')
+  if (unlisted || shown.some((element) => element.dataset.state !== state)) refreshPreset(id)
   if (!before || !ACTIVE.includes(before.state)) return
   if (state === 'installed') {
-    refresh('models')
+    refresh('presets', 'models') // its files may complete other presets
     toast(`${name} is installed.`, { tone: 'ok', label: 'Open', action: () => visit(`/presets/${encodeURIComponent(id)}`) })
   } else if (state === 'failed') toast(`${name}: ${error}`, { tone: 'bad' })
+}
+
+/** Fetches what shows this preset again: its own card, not the list of hundreds. */
+export function refreshPreset(id) {
+  const card = /^[\w-]+$/.test(id) ? `#card-${id}` : 'presets' // htmx splits its selectors at commas and colons
+  refresh('downloads', card)
 }
 
 let queueShape = null
@@ -148,6 +154,7 @@ function system_status(status) {
     sent: push(history.sent, network.sent_bytes_per_second),
   }
   if (before && before !== 'ready' && comfyui.state === 'ready') toast('ComfyUI is ready.', { tone: 'ok' })
+  if (before && before !== comfyui.state) refresh('presets', 'downloads') // their Run buttons
   if (comfyui.state !== 'ready') refresh('boot')
   const shape = [comfyui.state, workspace.state, ...processes.map((process) => process.state)].join(' ')
   const shown = document.getElementById('top-status')?.dataset.shape

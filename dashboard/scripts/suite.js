@@ -8,7 +8,7 @@ import { bytesText } from './formats.js'
 import { openJump } from './jump.js'
 import { problemOf } from './problem.js'
 import { refresh, visit, visitDetail } from './refresh.js'
-import { applyDownload, reconnect } from './stores.js'
+import { applyDownload, reconnect, refreshPreset } from './stores.js'
 import { nextTheme, setTheme } from './theme.js'
 import { toast } from './toasts.js'
 
@@ -17,7 +17,7 @@ const sharing = ({ length }) => (length ? `shared with ${count(length, 'preset')
 
 const install = (button, id) => attempt(button, async () => {
   applyDownload(await call('POST', api`/api/presets/${id}/install`, {}))
-  refresh('downloads')
+  refreshPreset(id)
 })
 
 async function uninstall(button, id) {
@@ -35,7 +35,7 @@ async function uninstall(button, id) {
     const { removed, kept, freed_bytes: freed } = await call('DELETE', api`/api/presets/${id}`)
     const stays = kept.length ? `, kept ${count(kept.length, 'shared file')}` : ''
     toast(`Removed ${count(removed.length, 'file')}, ${bytesText(freed)}${stays}.`)
-    refresh('downloads', 'models')
+    refresh('downloads', 'presets', 'models')
   })
 }
 
@@ -67,7 +67,7 @@ const run = (button, workflow) => attempt(button, async () => {
 const cancel = (button, { id, title }) => attempt(button, async () => {
   await call('DELETE', api`/api/downloads/${id}`)
   toast(`Cancelled ${title}. What is here is kept.`, { label: 'Resume', action: () => install(null, id) })
-  refresh('downloads')
+  refreshPreset(id)
 })
 
 const removeFromQueue = (button, path) => attempt(button, async () => {

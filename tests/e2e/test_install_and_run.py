@@ -173,7 +173,8 @@ def test_a_run_shows_previews_while_it_works(suite: RunningSuite, client: httpx.
 
 def test_one_run_is_cancelled_without_touching_the_others(suite: RunningSuite, client: httpx.Client) -> None:
     ids = [
-        client.post("/api/comfyui/execute", json={"prompt": slow_branch(1, seed)}).json()["prompt_id"] for seed in range(3)
+        client.post("/api/comfyui/execute", json={"prompt": slow_branch(1, seed)}).json()["prompt_id"]
+        for seed in range(3)
     ]
     queue = client.get("/api/comfyui/queue").json()
     assert ids[2] in [item["prompt_id"] for item in queue["pending"]]

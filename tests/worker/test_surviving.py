@@ -65,9 +65,7 @@ def test_a_killed_worker_takes_nothing_with_it(new_suite: NewSuite, model_host: 
     finish(suite, model_host, content)
 
 
-def test_a_killed_job_process_takes_nothing_with_it(
-    new_suite: NewSuite, model_host: ModelHost, content: bytes
-) -> None:
+def test_a_killed_job_process_takes_nothing_with_it(new_suite: NewSuite, model_host: ModelHost, content: bytes) -> None:
     suite = new_suite(DOWNLOAD_WORKERS="1").start()
     begin(suite, model_host, content)
     worker = suite.pid_of("worker-1")
@@ -76,9 +74,7 @@ def test_a_killed_job_process_takes_nothing_with_it(
     finish(suite, model_host, content)
 
 
-def test_everything_may_be_killed_and_started_again(
-    new_suite: NewSuite, model_host: ModelHost, content: bytes
-) -> None:
+def test_everything_may_be_killed_and_started_again(new_suite: NewSuite, model_host: ModelHost, content: bytes) -> None:
     suite = new_suite().start()
     begin(suite, model_host, content)
     suite.kill_everything()
@@ -86,9 +82,7 @@ def test_everything_may_be_killed_and_started_again(
     finish(suite, model_host, content)
 
 
-def test_a_new_container_without_redis_data_goes_on(
-    new_suite: NewSuite, model_host: ModelHost, content: bytes
-) -> None:
+def test_a_new_container_without_redis_data_goes_on(new_suite: NewSuite, model_host: ModelHost, content: bytes) -> None:
     suite = new_suite().start()
     begin(suite, model_host, content)
     suite.kill_everything()

@@ -1,0 +1,297 @@
+import http.client
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from services import http_stream
+from services.errors import DownloadFailed
+from services.http_stream import MAX_REDIRECTS, HttpStream, open_stream
+from services.settings import Secret
+from services.sources import Sources
+from tests.fakes.model_host import ModelHost
+from tests.running import free_ports
+from tests.services.raw_host import RawHost, answer
+
+MakeHost = Callable[..., RawHost]
+
+ANYWHERE = Sources(Secret(""), Secret(""), "", private_hosts=True)
+NAMES = ("huggingface.co", "civitai.com", "cdn.example")
+
+
+@dataclass(frozen=True)
+class LocalNames(Sources):
+    """As if DNS led the names in `ports` to servers on the internet."""
+
+    ports: dict[str, int] = field(default_factory=dict)
+
+    def resolve(self, url: str) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
+        port = self.ports.get(urlsplit(url).hostname or "")
+        return [(socket.AF_INET, ("127.0.0.1", port))] if port else super().resolve(url)
+
+
+class TlsHost(ModelHost):
+    def __init__(self, certificate: Path) -> None:
+        super().__init__()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Key and certificate for NAMES, in one file."""
+    file = tmp_path_factory.mktemp("tls") / "host.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    names = ",".join(f"DNS:{name}" for name in NAMES)
+    command += ["-days", "2", "-subj", "/CN=tests", "-addext", f"subjectAltName={names}"]
+    subprocess.run([*command, "-keyout", str(file), "-out", f"{file}.crt"], check=True, capture_output=True)
+    file.write_bytes(file.read_bytes() + Path(f"{file}.crt").read_bytes())
+    return file
+
+
+@pytest.fixture
+def hosts(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, TlsHost]]:
+    """A server for each of NAMES, by name; their certificate is believed."""
+    monkeypatch.setenv("SSL_CERT_FILE", f"{certificate}.crt")
+    made = {name: TlsHost(certificate) for name in NAMES}
+    for host in made.values():
+        host.__enter__()
+    yield made
+    for host in made.values():
+        host.__exit__(None, None, None)
+
+
+def with_tokens(hosts: dict[str, TlsHost], **more_ports: int) -> LocalNames:
+    ports = {name: host.port for name, host in hosts.items()}
+    return LocalNames(Secret("hf-canary"), Secret("civitai-canary"), "", private_hosts=False, ports=ports | more_ports)
+
+
+def read_all(stream: HttpStream, size: int = 1024 * 1024) -> bytes:
+    buffer, pieces = memoryview(bytearray(size)), []
+    while count := stream.read_into(buffer):
+        pieces.append(bytes(buffer[:count]))
+    return b"".join(pieces)
+
+
+def fetch(url: str, sources: Sources = ANYWHERE) -> bytes:
+    with open_stream(url, {}, sources) as stream:
+        assert stream.status == 200
+        return read_all(stream)
+
+
+def test_a_body_is_read_to_its_end(model_host: ModelHost) -> None:
+    data = bytes(range(256)) * 10_000
+    assert fetch(model_host.add("/a", data)) == data
+
+
+def test_a_body_is_asked_for_as_it_is(model_host: ModelHost) -> None:
+    fetch(model_host.add("/a", b"x"))
+    assert model_host.requests[0].headers["accept-encoding"] == "identity"
+
+
+def test_an_empty_body_ends_at_once(model_host: ModelHost) -> None:
+    assert fetch(model_host.add("/a", b"")) == b""
+
+
+def test_a_body_in_chunks_is_put_together(raw_host: MakeHost) -> None:
+    chunks = b"5\r\nhello\r\n7;name=value\r\n, world\r\n0\r\nTrailer: x\r\n\r\n"
+    assert fetch(raw_host(answer(chunks, Transfer_Encoding="chunked")).url("/a")) == b"hello, world"
+
+
+def test_a_body_without_a_length_ends_with_the_connection(raw_host: MakeHost) -> None:
+    assert fetch(raw_host(answer(b"all there is", Connection="close")).url("/a")) == b"all there is"
+
+
+def test_what_stands_behind_a_body_is_not_read(raw_host: MakeHost) -> None:
+    assert fetch(raw_host(answer(b"12345extra", Content_Length="5")).url("/a")) == b"12345"
+
+
+def test_chunks_that_break_off_are_a_broken_line(raw_host: MakeHost) -> None:
+    host = raw_host(answer(b"ffff\r\nhello", Transfer_Encoding="chunked"))
+    with pytest.raises((http.client.HTTPException, OSError)):
+        fetch(host.url("/a"))
+
+
+def test_a_host_that_does_not_speak_http_is_an_error_of_its_own(raw_host: MakeHost) -> None:
+    with pytest.raises(http.client.HTTPException):
+        fetch(raw_host(b"220 mail.example ESMTP\r\n").url("/a"))
+
+
+def test_a_host_that_is_not_there_is_a_broken_line() -> None:
+    (port,) = free_ports(1)
+    with pytest.raises(ConnectionRefusedError):
+        fetch(f"http://127.0.0.1:{port}/a")
+
+
+def test_a_read_fills_no_more_than_the_buffer(model_host: ModelHost) -> None:
+    url = model_host.add("/a", b"0123456789")
+    with open_stream(url, {}, ANYWHERE) as stream:
+        buffer = bytearray(4)
+        pieces = [bytes(buffer[: stream.read_into(memoryview(buffer))]) for _ in range(4)]
+    assert pieces == [b"0123", b"4567", b"89", b""]
+
+
+def test_a_read_of_a_slow_line_does_not_wait_for_the_whole_buffer(model_host: ModelHost) -> None:
+    url = model_host.add("/a", bytes(400_000), throttle=400_000)
+    with open_stream(url, {}, ANYWHERE) as stream:
+        started = time.monotonic()
+        count = stream.read_into(memoryview(bytearray(400_000)))
+        assert time.monotonic() - started < 0.5
+    assert 0 < count < 300_000
+
+
+def test_a_line_that_brings_nothing_is_dead(model_host: ModelHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_stream, "STALL_SECONDS", 0.2)
+    url = model_host.add("/a", bytes(100_000), stall_after=20_000, stall_seconds=1.0)
+    with open_stream(url, {}, ANYWHERE) as stream, pytest.raises(TimeoutError):
+        read_all(stream)
+
+
+@pytest.mark.parametrize("status", [404, 401, 503, 416])
+def test_a_refusal_is_handed_on_as_it_is(status: int, model_host: ModelHost) -> None:
+    url = model_host.add("/a", b"x", status=status, headers={"Retry-After": "7"})
+    with open_stream(url, {}, ANYWHERE) as stream:
+        assert (stream.status, stream.headers["retry-after"]) == (status, "7")
+
+
+def test_headers_are_sent_and_read_in_any_case(model_host: ModelHost) -> None:
+    url = model_host.add("/a", b"0123456789", etag='"x"')
+    with open_stream(url, {"Range": "bytes=4-"}, ANYWHERE) as stream:
+        assert (stream.status, stream.headers["etag"]) == (206, '"x"')
+        assert read_all(stream) == b"456789"
+
+
+def test_a_redirect_is_followed(model_host: ModelHost) -> None:
+    target = model_host.add("/b", b"there")
+    assert fetch(model_host.add("/a", b"", redirect=f"{target}?signature=1")) == b"there"
+
+
+def test_a_redirect_may_be_relative(model_host: ModelHost) -> None:
+    model_host.add("/folder/b", b"there")
+    assert fetch(model_host.add("/folder/a", b"", redirect="b")) == b"there"
+
+
+def test_the_range_is_asked_for_at_every_hop(model_host: ModelHost) -> None:
+    model_host.add("/b", b"0123456789")
+    url = model_host.add("/a", b"", redirect="/b")
+    with open_stream(url, {"Range": "bytes=4-"}, ANYWHERE) as stream:
+        assert read_all(stream) == b"456789"
+        assert stream.url.endswith("/b")
+
+
+def test_a_redirect_without_a_target_is_the_last_answer(raw_host: MakeHost) -> None:
+    with open_stream(raw_host(answer(b"", "302 Found", Content_Length="0")).url("/a"), {}, ANYWHERE) as stream:
+        assert stream.status == 302
+
+
+def test_redirects_come_to_an_end(model_host: ModelHost) -> None:
+    url = model_host.add("/a", b"", redirect="/a")
+    with pytest.raises(DownloadFailed, match=f"more than {MAX_REDIRECTS} redirects") as caught:
+        fetch(url)
+    assert caught.value.permanent
+    assert len(model_host.requests) == MAX_REDIRECTS + 1
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["ftp://127.0.0.1/a", "file:///etc/passwd", "http://127.0.0.1:99999/a", "http:///a", "http://[half/a", "gopher:x"],
+)
+def test_a_redirect_to_what_is_no_address_is_refused(target: str, model_host: ModelHost) -> None:
+    with pytest.raises(DownloadFailed) as caught:
+        fetch(model_host.add("/a", b"", redirect=target))
+    assert caught.value.permanent
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://169.254.169.254/latest/meta-data/",
+        "https://127.0.0.1/",
+        "https://localhost/",
+        "https://[::1]/",
+        "https://[::ffff:127.0.0.1]/",
+        "https://2130706433/",
+    ],
+)
+def test_a_redirect_into_the_own_network_is_refused(target: str, hosts: dict[str, TlsHost]) -> None:
+    hosts["cdn.example"].add("/a", b"", redirect=target)
+    with pytest.raises(DownloadFailed, match="internal network"):
+        fetch("https://cdn.example/a", with_tokens(hosts))
+
+
+def test_a_redirect_away_from_tls_is_refused(hosts: dict[str, TlsHost], model_host: ModelHost) -> None:
+    hosts["huggingface.co"].add("/a", b"", redirect=model_host.add("/b", b"plain"))
+    with pytest.raises(DownloadFailed, match="only https"):
+        fetch("https://huggingface.co/a", with_tokens(hosts))
+    assert model_host.requests == []
+
+
+def test_a_token_reaches_its_host(hosts: dict[str, TlsHost]) -> None:
+    hosts["huggingface.co"].add("/a", b"x")
+    assert fetch("https://huggingface.co/a", with_tokens(hosts)) == b"x"
+    assert hosts["huggingface.co"].requests[0].headers["authorization"] == "Bearer hf-canary"
+
+
+@pytest.mark.parametrize("first", ["huggingface.co", "civitai.com"])
+def test_a_token_is_dropped_when_a_redirect_leads_to_another_host(first: str, hosts: dict[str, TlsHost]) -> None:
+    hosts[first].add("/a", b"", redirect="https://cdn.example/b")
+    hosts["cdn.example"].add("/b", b"x")
+    assert fetch(f"https://{first}/a", with_tokens(hosts)) == b"x"
+    assert "authorization" in hosts[first].requests[0].headers
+    assert "canary" not in str(hosts["cdn.example"].requests[0].headers)
+
+
+def test_each_host_of_a_redirect_gets_its_own_token(hosts: dict[str, TlsHost]) -> None:
+    hosts["huggingface.co"].add("/a", b"", redirect="https://civitai.com/b")
+    hosts["civitai.com"].add("/b", b"x")
+    fetch("https://huggingface.co/a", with_tokens(hosts))
+    assert hosts["civitai.com"].requests[0].headers["authorization"] == "Bearer civitai-canary"
+
+
+def test_a_certificate_for_another_name_is_refused(hosts: dict[str, TlsHost]) -> None:
+    sources = with_tokens(hosts, **{"models.example": hosts["cdn.example"].port})
+    with pytest.raises(ssl.SSLCertVerificationError):
+        fetch("https://models.example/a", sources)
+    assert hosts["cdn.example"].requests == []
+
+
+def test_a_certificate_nobody_vouches_for_is_refused(
+    hosts: dict[str, TlsHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        fetch("https://huggingface.co/a", with_tokens(hosts))
+
+
+def test_the_mirror_is_asked_in_place_of_hugging_face(model_host: ModelHost) -> None:
+    model_host.add("/mirror/a/b", b"x")
+    sources = Sources(Secret("canary"), Secret(""), model_host.url("/mirror"), private_hosts=True)
+    assert fetch("https://huggingface.co/a/b", sources) == b"x"
+    assert "canary" not in str(model_host.requests[0].headers)
+
+
+@pytest.mark.parametrize(
+    ("path", "sent"),
+    [
+        ("/my model.safetensors", b"GET /my%20model.safetensors "),
+        ("/modèle.safetensors", b"GET /mod%C3%A8le.safetensors "),
+        ("/a%20b%2Fc", b"GET /a%20b%2Fc "),
+        ("/a?x=1&y=%20#part", b"GET /a?x=1&y=%20 "),
+        ("", b"GET / "),
+    ],
+)
+def test_an_address_is_sent_percent_encoded_once(path: str, sent: bytes, raw_host: MakeHost) -> None:
+    host = raw_host(answer(b"x", Content_Length="1"))
+    fetch(host.url(path))
+    assert host.requests[0].startswith(sent)

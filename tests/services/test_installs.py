@@ -1,0 +1,373 @@
+import time
+from typing import Any
+
+import pytest
+
+from services import installs, journal
+from services.errors import DownloadFailed, NotEnoughSpace
+from services.installs import Hold, Install, Installs, View, Wanted
+from services.journal import Journal
+from services.presets import Artifact, Preset
+from services.progress import FileProgress, FileState
+from services.verified import Verified
+from services.workspace import Workspace
+
+DIGEST = "0" * 64
+A = Artifact("https://example.com/a", "checkpoints", "a.safetensors", size_bytes=100, sha256=DIGEST)
+B = Artifact("https://example.com/b", "vae", "b.safetensors", size_bytes=50)
+C = Artifact("https://example.com/c", "loras", "c.safetensors", size_bytes=10)
+UNSIZED = Artifact("https://example.com/d", "loras", "d.safetensors")
+
+
+def preset(id_: str, *files: Artifact) -> Preset:
+    return Preset(id=id_, name=id_.lower(), kind="image", description="", files=files)
+
+
+def install(wanted: Preset, *, completed_at: float | None = None) -> Install:
+    return Install(wanted.id, wanted.name, 1.0, wanted.files, completed_at)
+
+
+def here(*files: Artifact, sha256: str = DIGEST) -> dict[str, Verified]:
+    return {
+        file.id: Verified(file.folder, file.name, file.size_bytes or 1, 1, sha256, "sha256") for file in files
+    }
+
+
+def live(file: Artifact, state: FileState = "downloading", done: int = 0, **more: Any) -> dict[str, FileProgress]:
+    return {file.id: FileProgress(file.id, state, bytes_done=done, bytes_total=file.size_bytes, **more)}
+
+
+def view(
+    *asked_for: Install,
+    holds: dict[str, Hold] | None = None,
+    verified: dict[str, Verified] | None = None,
+    progress: dict[str, FileProgress] | None = None,
+) -> View:
+    return View({known.preset_id: known for known in asked_for}, holds or {}, verified or {}, progress or {})
+
+
+FAILED = Hold("failed", "no such file", at=1.0)
+RETRIED = Hold("failed", "HTTP 503", at=1.0, until=2**40)
+CANCELLED = Hold("cancelled", "cancelled", at=1.0)
+
+
+@pytest.fixture
+def records(workspace: Workspace) -> Installs:
+    return Installs(workspace)
+
+
+# What was asked for
+
+
+def test_asking_for_a_preset_is_recorded(records: Installs, workspace: Workspace) -> None:
+    assert records.request(preset("P", A, B)) is False
+    (known,) = Installs(workspace).all().values()
+    assert (known.preset_id, known.files, known.completed_at) == ("P", (A, B), None)
+    assert known.requested_at == pytest.approx(time.time(), abs=5)
+
+
+def test_asking_twice_is_asking_once(records: Installs) -> None:
+    records.request(preset("P", A))
+    before = records.all()
+    assert records.request(preset("P", A)) is True
+    assert records.all() == before
+
+
+def test_asking_again_after_completion_starts_anew(records: Installs) -> None:
+    records.request(preset("P", A))
+    records.complete(records.all()["P"])
+    assert records.request(preset("P", A)) is False
+    assert records.all()["P"].completed_at is None
+
+
+def test_asking_again_lets_what_was_held_go(records: Installs) -> None:
+    records.request(preset("P", A, B))
+    records.cancel(A.id)
+    records.fail(B.id, DownloadFailed("no such file", permanent=True))
+    assert records.request(preset("P", A, B)) is False
+    assert records.holds() == {}
+
+
+def test_asking_for_one_preset_leaves_the_holds_of_others(records: Installs) -> None:
+    records.cancel(B.id)
+    records.request(preset("P", A))
+    assert set(records.holds()) == {B.id}
+
+
+def test_a_completed_install_stays_known(records: Installs) -> None:
+    records.request(preset("P", A))
+    records.complete(records.all()["P"])
+    assert records.all()["P"].completed_at == pytest.approx(time.time(), abs=5)
+
+
+def test_a_forgotten_install_is_gone(records: Installs) -> None:
+    records.request(preset("P", A))
+    records.forget("P")
+    assert records.all() == {}
+
+
+def test_a_permanent_failure_waits_for_someone(records: Installs) -> None:
+    records.fail(A.id, DownloadFailed("no such file", permanent=True))
+    assert records.holds()[A.id].until is None
+
+
+@pytest.mark.parametrize("error", [DownloadFailed("HTTP 503", permanent=False), NotEnoughSpace("full")])
+def test_any_other_failure_is_tried_again_after_a_minute(
+    error: DownloadFailed | NotEnoughSpace, records: Installs
+) -> None:
+    records.fail(A.id, error)
+    hold = records.hold(A.id)
+    assert hold is not None
+    assert (hold.reason, hold.message) == ("failed", error.message)
+    assert hold.until == pytest.approx(time.time() + 60, abs=5)
+
+
+def test_a_released_hold_is_gone(records: Installs) -> None:
+    records.cancel(A.id)
+    records.release(A.id)
+    assert records.hold(A.id) is None
+
+
+def test_the_bytes_of_a_partial_file_are_known(records: Installs, workspace: Workspace) -> None:
+    target = workspace.model_file(A.folder, A.name)
+    journal.part_file(target).write_bytes(bytes(70))
+    journal.save(target, Journal(A.url, 60, 100, None))
+    assert records.partial_bytes(A) == 60
+    assert records.partial_bytes(B) == 0
+
+
+def test_a_preset_that_left_the_catalogue_keeps_its_files() -> None:
+    assert installs.as_preset(install(preset("P", A, B))).files == (A, B)
+
+
+# What to fetch, and in which order
+
+
+def names(entries: list[Wanted]) -> list[str]:
+    return [entry.artifact.name[0] for entry in entries]
+
+
+def test_what_is_missing_is_wanted() -> None:
+    assert names(installs.wanted(view(install(preset("P", A, B)), verified=here(A)), 10.0)) == ["b"]
+
+
+def test_small_files_come_before_large_ones_and_unknown_ones_last() -> None:
+    assert names(installs.wanted(view(install(preset("P", UNSIZED, A, C, B))), 10.0)) == ["c", "b", "a", "d"]
+
+
+def test_a_file_that_two_presets_wait_for_comes_first() -> None:
+    state = view(install(preset("P", C, A)), install(preset("Q", A)))
+    assert names(installs.wanted(state, 10.0)) == ["a", "c"]
+
+
+def test_a_file_was_asked_for_when_the_last_of_its_presets_was() -> None:
+    early, late = Install("P", "p", 1.0, (A, B)), Install("Q", "q", 7.0, (A,))
+    wanted = installs.wanted(view(late, early), 10.0)
+    assert [(entry.artifact, entry.asked_at) for entry in wanted] == [(A, 7.0), (B, 1.0)]
+
+
+def test_a_completed_install_wants_nothing() -> None:
+    # What is deleted later stays deleted.
+    assert installs.wanted(view(install(preset("P", A), completed_at=5.0)), 10.0) == []
+
+
+@pytest.mark.parametrize(
+    ("hold", "now", "expected"),
+    [(FAILED, 10.0, []), (CANCELLED, 10.0, []), (RETRIED, 10.0, []), (RETRIED, 2.0**41, ["a"])],
+)
+def test_a_held_file_is_wanted_when_its_time_has_come(hold: Hold, now: float, expected: list[str]) -> None:
+    assert names(installs.wanted(view(install(preset("P", A)), holds={A.id: hold}), now)) == expected
+
+
+def test_a_file_with_another_digest_than_the_presets_is_not_there() -> None:
+    assert names(installs.wanted(view(install(preset("P", A)), verified=here(A, sha256="1" * 64)), 10.0)) == ["a"]
+
+
+def test_an_install_is_finished_when_its_last_file_is_there() -> None:
+    p, q = install(preset("P", A, B)), install(preset("Q", B, C))
+    assert installs.finished(view(p, q, verified=here(A))) == []
+    assert installs.finished(view(p, q, verified=here(A, B))) == [p]
+
+
+def test_an_install_is_finished_only_once() -> None:
+    assert installs.finished(view(install(preset("P", A), completed_at=5.0), verified=here(A))) == []
+
+
+# Space
+
+
+def fits(wanted: Preset, state: View, free: int, *, reserve: int = 0, partial: dict[str, int] | None = None) -> bool:
+    try:
+        installs.check_space(wanted, state, free, reserve, partial or {})
+    except NotEnoughSpace:
+        return False
+    return True
+
+
+def test_a_preset_fits_when_its_files_do() -> None:
+    assert fits(preset("P", A, B), view(), 150)
+    assert not fits(preset("P", A, B), view(), 149)
+
+
+def test_the_reserve_is_not_there_to_be_used() -> None:
+    assert fits(preset("P", A), view(), 120, reserve=20)
+    assert not fits(preset("P", A), view(), 119, reserve=20)
+
+
+def test_files_that_are_there_need_no_space() -> None:
+    assert fits(preset("P", A, B), view(verified=here(A)), 50)
+
+
+def test_bytes_that_were_fetched_need_no_space() -> None:
+    assert fits(preset("P", A), view(), 40, partial={A.id: 60})
+    assert not fits(preset("P", A), view(), 39, partial={A.id: 60})
+
+
+def test_what_other_installs_still_have_to_fetch_is_promised_to_them() -> None:
+    others = view(install(preset("Q", B)), progress=live(B, done=20))
+    assert fits(preset("P", A), others, 130)
+    assert not fits(preset("P", A), others, 129)
+
+
+def test_a_file_that_two_installs_share_needs_its_space_once() -> None:
+    assert fits(preset("P", A), view(install(preset("Q", A))), 100)
+
+
+def test_a_refusal_names_preset_need_and_free_space() -> None:
+    with pytest.raises(NotEnoughSpace, match="'P'") as caught:
+        installs.check_space(preset("P", A), view(), 70, 20, {})
+    assert caught.value.details == {"needed_bytes": 100, "free_bytes": 50, "reserve_bytes": 20, "promised_bytes": 0}
+
+
+# How far it is
+
+WANTED = install(preset("P", A, B))
+DONE = install(preset("P", A, B), completed_at=5.0)
+
+STATES: dict[str, tuple[View, str, tuple[str, str]]] = {
+    "nothing happened": (view(), "available", ("missing", "missing")),
+    "one file is here": (view(verified=here(A)), "partial", ("present", "missing")),
+    "all files are here": (view(verified=here(A, B)), "installed", ("present", "present")),
+    "asked for": (view(WANTED), "queued", ("queued", "queued")),
+    "downloading": (view(WANTED, progress=live(A)), "downloading", ("downloading", "queued")),
+    "verifying": (view(WANTED, verified=here(B), progress=live(A, "verifying")), "verifying", ("verifying", "present")),
+    "verifying one, downloading another": (
+        view(WANTED, progress=live(A, "verifying") | live(B)),
+        "downloading",
+        ("verifying", "downloading"),
+    ),
+    "failed, the rest queued": (view(WANTED, holds={A.id: FAILED}), "queued", ("failed", "queued")),
+    "failed": (view(WANTED, holds={A.id: FAILED}, verified=here(B)), "failed", ("failed", "present")),
+    "failed for now": (view(WANTED, holds={A.id: RETRIED}, verified=here(B)), "queued", ("queued", "present")),
+    "cancelled": (
+        view(WANTED, holds={A.id: CANCELLED, B.id: CANCELLED}),
+        "cancelled",
+        ("cancelled", "cancelled"),
+    ),
+    "failed and cancelled": (
+        view(WANTED, holds={A.id: FAILED, B.id: CANCELLED}),
+        "failed",
+        ("failed", "cancelled"),
+    ),
+    "held while the last report still says downloading": (
+        view(WANTED, holds={A.id: CANCELLED}, verified=here(B), progress=live(A)),
+        "cancelled",
+        ("cancelled", "present"),
+    ),
+    "the last report says failed, the hold is released": (
+        view(WANTED, progress=live(A, "failed")),
+        "queued",
+        ("queued", "queued"),
+    ),
+    "present although the last report says downloading": (
+        view(WANTED, verified=here(A, B), progress=live(A)),
+        "installed",
+        ("present", "present"),
+    ),
+    "installed, then one file deleted": (view(DONE, verified=here(A)), "partial", ("present", "missing")),
+    "installed, then everything deleted": (view(DONE), "available", ("missing", "missing")),
+    "a file comes for another preset": (
+        view(install(preset("Q", A)), progress=live(A)),
+        "available",
+        ("downloading", "missing"),
+    ),
+    "an old hold of a file nobody wants": (view(holds={A.id: FAILED}), "available", ("missing", "missing")),
+}
+
+
+@pytest.mark.parametrize(("state", "expected", "files"), STATES.values(), ids=STATES)
+def test_the_state_of_a_preset_follows_from_what_is_known(state: View, expected: str, files: tuple[str, str]) -> None:
+    status = installs.status(preset("P", A, B), state)
+    assert status.state == expected
+    assert tuple(file.state for file in status.files) == files
+
+
+def test_progress_is_the_share_of_all_bytes() -> None:
+    status = installs.status(preset("P", A, B), view(WANTED, verified=here(B), progress=live(A, done=25)))
+    assert (status.bytes_done, status.bytes_total, status.progress) == (75, 150, 50.0)
+
+
+def test_progress_is_not_known_while_a_size_is_not() -> None:
+    status = installs.status(preset("P", A, UNSIZED), view(install(preset("P", A, UNSIZED)), progress=live(A, done=25)))
+    assert (status.bytes_done, status.bytes_total, status.progress, status.eta_seconds) == (25, None, None, None)
+
+
+def test_a_size_the_host_named_counts() -> None:
+    progress = {UNSIZED.id: FileProgress(UNSIZED.id, "downloading", bytes_done=5, bytes_total=20)}
+    status = installs.status(preset("P", UNSIZED), view(install(preset("P", UNSIZED)), progress=progress))
+    assert (status.bytes_total, status.progress) == (20, 25.0)
+
+
+def test_the_time_left_follows_from_the_speed_of_all_files() -> None:
+    progress = live(A, done=50, bytes_per_second=5.0) | live(B, done=0, bytes_per_second=15.0)
+    status = installs.status(preset("P", A, B), view(WANTED, progress=progress))
+    assert (status.bytes_per_second, status.eta_seconds) == (20.0, 5.0)
+
+
+def test_a_file_that_is_verified_adds_no_speed() -> None:
+    progress = live(A, "verifying", done=100, bytes_per_second=5.0)
+    assert installs.status(preset("P", A, B), view(WANTED, progress=progress)).bytes_per_second == 0
+
+
+@pytest.mark.parametrize(
+    ("hold", "error"), [(FAILED, "no such file"), (RETRIED, "HTTP 503"), (CANCELLED, None)]
+)
+def test_the_reason_of_a_failure_is_told(hold: Hold, error: str | None) -> None:
+    assert installs.status(preset("P", A, B), view(WANTED, holds={A.id: hold})).error == error
+
+
+def test_the_reason_of_a_retry_is_told_while_it_waits() -> None:
+    progress = live(A, error="the line broke")
+    assert installs.status(preset("P", A, B), view(WANTED, progress=progress)).error == "the line broke"
+
+
+# Who still needs a file
+
+
+def needed(leaving: Preset, others: list[Preset], state: View) -> list[str]:
+    return [known.id for known in installs.still_needed_by(A, leaving, [leaving, *others], state)]
+
+
+def test_a_file_is_needed_by_another_preset_that_was_asked_for() -> None:
+    p, q = preset("P", A), preset("Q", A, B)
+    assert needed(p, [q], view(install(p), install(q), verified=here(A))) == ["Q"]
+
+
+def test_a_file_is_needed_by_another_preset_whose_files_are_all_here() -> None:
+    p, q = preset("P", A), preset("Q", A, B)
+    assert needed(p, [q], view(install(p), verified=here(A, B))) == ["Q"]
+
+
+def test_a_file_is_not_needed_by_a_preset_nobody_asked_for() -> None:
+    p, q = preset("P", A), preset("Q", A, B)
+    assert needed(p, [q], view(install(p), verified=here(A))) == []
+
+
+def test_a_file_is_not_needed_by_the_preset_that_leaves() -> None:
+    p = preset("P", A)
+    assert needed(p, [], view(install(p), verified=here(A))) == []
+
+
+def test_a_file_is_not_needed_by_presets_that_do_not_bring_it() -> None:
+    p, q = preset("P", A), preset("Q", B)
+    assert needed(p, [q], view(install(p), install(q), verified=here(A, B))) == []

@@ -1,0 +1,202 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from services import journal
+from services.errors import InvalidName
+from services.journal import Journal
+from services.models import ModelFile, ModelIndex, find_by_name, folder_sizes
+from services.presets import Artifact, model_id
+from services.verified import Verified, VerifiedFiles
+from services.workspace import Workspace
+
+
+@pytest.fixture
+def index(workspace: Workspace) -> ModelIndex:
+    return ModelIndex(workspace)
+
+
+def put(workspace: Workspace, path: str, data: bytes = b"x") -> Path:
+    file = workspace.models / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data)
+    return file
+
+
+def names(index: ModelIndex) -> list[str]:
+    return sorted(f"{file.folder}/{file.name}" for file in index.scan().values())
+
+
+def make_old(*paths: Path) -> None:
+    """As if nothing had happened to them for an hour."""
+    then = time.time() - 3600
+    for path in paths:
+        os.utime(path, (then, then))
+
+
+def test_models_are_found_with_their_figures(index: ModelIndex, workspace: Workspace) -> None:
+    file = put(workspace, "loras/a.safetensors", b"12345")
+    (found,) = index.scan().values()
+    id_ = model_id("loras", "a.safetensors")
+    assert found == ModelFile(id_, "loras", "a.safetensors", 5, file.stat().st_mtime_ns)
+
+
+def test_models_in_sub_folders_are_found(index: ModelIndex, workspace: Workspace) -> None:
+    put(workspace, "loras/flux/dev/a.safetensors")
+    assert names(index) == ["loras/flux/dev/a.safetensors"]
+
+
+def test_models_in_folders_nobody_knows_are_found(index: ModelIndex, workspace: Workspace) -> None:
+    put(workspace, "my_models/a.safetensors")
+    assert names(index) == ["my_models/a.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "loras/a.safetensors.part",
+        "loras/a.safetensors.part.json",
+        "loras/.hidden.safetensors",
+        "loras/.cache/a.safetensors",
+        ".trash/a.safetensors",
+        "loras/notes.txt",
+        "loras/put_loras_here",
+        "a.safetensors",
+    ],
+)
+def test_what_is_no_model_is_not_listed(path: str, index: ModelIndex, workspace: Workspace) -> None:
+    put(workspace, path)
+    assert names(index) == []
+
+
+def test_a_configuration_is_listed_in_its_folder_only(index: ModelIndex, workspace: Workspace) -> None:
+    put(workspace, "configs/v1.yaml")
+    put(workspace, "loras/v1.yaml")
+    assert names(index) == ["configs/v1.yaml"]
+
+
+def test_a_workspace_without_models_has_none(tmp_path: Path) -> None:
+    assert ModelIndex(Workspace(tmp_path / "nowhere")).scan() == {}
+
+
+def test_a_new_model_is_seen_at_once(index: ModelIndex, workspace: Workspace) -> None:
+    put(workspace, "loras/a.safetensors")
+    assert names(index) == ["loras/a.safetensors"]
+    put(workspace, "loras/b.safetensors")
+    assert names(index) == ["loras/a.safetensors", "loras/b.safetensors"]
+
+
+def test_a_model_that_is_gone_is_seen_at_once(index: ModelIndex, workspace: Workspace) -> None:
+    file = put(workspace, "loras/a.safetensors")
+    make_old(file, file.parent)
+    assert names(index) == ["loras/a.safetensors"]
+    file.unlink()
+    assert names(index) == []
+
+
+def test_a_model_that_grows_is_seen_growing(index: ModelIndex, workspace: Workspace) -> None:
+    file = put(workspace, "loras/a.safetensors", b"1")
+    make_old(file.parent)
+    assert [found.size_bytes for found in index.scan().values()] == [1]
+    with file.open("ab") as opened:
+        opened.write(b"2345")
+    make_old(file.parent)
+    assert [found.size_bytes for found in index.scan().values()] == [5]
+
+
+def test_a_link_to_a_model_is_listed_with_the_size_of_its_target(
+    index: ModelIndex, workspace: Workspace, tmp_path: Path
+) -> None:
+    (tmp_path / "big.safetensors").write_bytes(b"12345")
+    (workspace.models / "loras" / "a.safetensors").symlink_to(tmp_path / "big.safetensors")
+    assert [found.size_bytes for found in index.scan().values()] == [5]
+
+
+def test_a_link_that_leads_nowhere_is_not_listed(index: ModelIndex, workspace: Workspace) -> None:
+    (workspace.models / "loras" / "a.safetensors").symlink_to("nowhere")
+    assert names(index) == []
+
+
+def test_a_link_to_a_folder_cannot_send_the_search_in_circles(index: ModelIndex, workspace: Workspace) -> None:
+    put(workspace, "loras/a.safetensors")
+    (workspace.models / "loras" / "again").symlink_to(".")
+    assert names(index) == ["loras/a.safetensors"]
+
+
+def test_deleting_removes_the_file_and_its_record(index: ModelIndex, workspace: Workspace) -> None:
+    file = put(workspace, "loras/a.safetensors")
+    put(workspace, "loras/b.safetensors")
+    id_ = model_id("loras", "a.safetensors")
+    VerifiedFiles(workspace).put(Verified("loras", "a.safetensors", 1, file.stat().st_mtime_ns, "0" * 64, "size"))
+    removed, unknown = index.delete([id_])
+    assert ([found.name for found in removed], unknown) == (["a.safetensors"], [])
+    assert names(index) == ["loras/b.safetensors"]
+    assert VerifiedFiles(workspace).all() == {}
+
+
+def test_deleting_an_unknown_id_removes_nothing(index: ModelIndex, workspace: Workspace) -> None:
+    put(workspace, "loras/a.safetensors")
+    assert index.delete(["../../etc/passwd", "0" * 20]) == ([], ["../../etc/passwd", "0" * 20])
+    assert names(index) == ["loras/a.safetensors"]
+
+
+def test_deleting_a_link_leaves_its_target(index: ModelIndex, workspace: Workspace, tmp_path: Path) -> None:
+    target = tmp_path / "big.safetensors"
+    target.write_bytes(b"precious")
+    (workspace.models / "loras" / "a.safetensors").symlink_to(target)
+    index.delete([model_id("loras", "a.safetensors")])
+    assert target.read_bytes() == b"precious"
+    assert names(index) == []
+
+
+@pytest.mark.parametrize("name", ["model [fp16].safetensors", "-v2.safetensors", "mode\u0301le.safetensors", "a?.pt"])
+def test_whatever_is_listed_can_be_deleted(name: str, index: ModelIndex, workspace: Workspace) -> None:
+    # Put there by hand, under a name the suite itself would not give.
+    put(workspace, f"loras/{name}")
+    removed, unknown = index.delete(list(index.scan()))
+    assert ([found.name for found in removed], unknown) == ([name], [])
+    assert names(index) == []
+
+
+def test_a_record_is_believed_only_while_the_file_is_the_same(index: ModelIndex, workspace: Workspace) -> None:
+    file = put(workspace, "loras/a.safetensors")
+    record = Verified("loras", "a.safetensors", 1, file.stat().st_mtime_ns, "0" * 64, "size")
+    VerifiedFiles(workspace).put(record)
+    assert index.verified(index.scan()) == {model_id("loras", "a.safetensors"): record}
+    os.utime(file, ns=(0, record.mtime_ns + 1))
+    assert index.verified(index.scan()) == {}
+
+
+def test_deleting_an_artifact_removes_its_partial_data_too(index: ModelIndex, workspace: Workspace) -> None:
+    artifact = Artifact("https://example.com/a", "loras", "a.safetensors")
+    target = put(workspace, "loras/a.safetensors", b"12345")
+    journal.part_file(target).write_bytes(b"123")
+    journal.save(target, Journal(artifact.url, 3, 5, None))
+    assert index.delete_artifact(artifact) == 8
+    assert list(target.parent.iterdir()) == []
+
+
+def test_deleting_an_artifact_that_never_came_frees_nothing(index: ModelIndex) -> None:
+    assert index.delete_artifact(Artifact("https://example.com/a", "loras", "a.safetensors")) == 0
+
+
+def test_folders_are_counted_and_added_up(index: ModelIndex, workspace: Workspace) -> None:
+    put(workspace, "loras/a.safetensors", b"12")
+    put(workspace, "loras/sub/b.safetensors", b"345")
+    put(workspace, "vae/c.safetensors", b"6")
+    assert folder_sizes(index.scan().values()) == {"loras": (2, 5), "vae": (1, 1)}
+
+
+def test_models_are_found_by_name_in_whatever_folder(index: ModelIndex, workspace: Workspace) -> None:
+    put(workspace, "loras/sub/a.safetensors")
+    put(workspace, "vae/a.safetensors")
+    put(workspace, "vae/b.safetensors")
+    found = find_by_name(index.scan().values(), "checkpoints/a.safetensors")
+    assert sorted(file.folder for file in found) == ["loras", "vae"]
+
+
+def test_a_name_of_nothing_finds_nothing() -> None:
+    with pytest.raises(InvalidName):
+        find_by_name([], "loras/")

@@ -1,0 +1,106 @@
+import contextlib
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from services import yaml_files
+from services.yaml_files import MAX_BYTES, InvalidYaml
+
+BILLION_LAUGHS = b"a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n"
+
+BROKEN = {
+    "billion laughs": BILLION_LAUGHS,
+    "an alias to itself": b"a: &a [*a]\n",
+    "lists in lists": b"[" * 5_000,
+    "dashes in dashes": b"- " * 5_000 + b"x",
+    "maps in maps": b"{a: " * 5_000,
+    "not UTF-8": b"name: \xff\xfe",
+    "a zero byte": b"name: \0",
+    "a key twice": b"a: 1\na: 2\n",
+    "an object of Python": b"a: !!python/object/apply:os.system [id]",
+    "a list as a key": b"? {a: b}\n: c\n",
+    "two documents": b"a: 1\n---\nb: 2\n",
+    "an open bracket": b"a: [1, 2\n",
+    "a tab for a space": b"a:\n\t- b\n",
+    "a date that is none": b"a: 2020-13-45",
+    "a number too long": b"a: " + b"9" * 5_000,
+    "a tag that does not fit": b"a: !!int x",
+    "a truth value that is none": b"a: !!bool maybe",
+    "a number without digits": b"a: !!int ''",
+    "a fraction without digits": b"a: !!float ''",
+    "a version of YAML that is none": b"%YAML 1.3\n---\na: 1\n",
+}
+
+
+@contextlib.contextmanager
+def within(seconds: float) -> Iterator[None]:
+    def ring(_signal: int, _frame: FrameType | None) -> None:
+        raise AssertionError(f"it took longer than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
+def test_what_is_no_plain_yaml_is_one_error_within_a_second(data: bytes) -> None:
+    with within(1), pytest.raises(InvalidYaml, match="presets.yaml"):
+        yaml_files.parse(data, "presets.yaml")
+
+
+@pytest.mark.parametrize(
+    "data", [b"[" + b"1," * (MAX_BYTES // 2 - 1) + b"1]", b"".join(b"k%05d: v\n" % n for n in range(95_000))]
+)
+def test_a_file_of_the_greatest_size_does_not_keep_the_parser_for_long(data: bytes) -> None:
+    assert len(data) <= MAX_BYTES
+    with within(5), contextlib.suppress(InvalidYaml):
+        yaml_files.parse(data, "presets.yaml")
+
+
+def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
+    file = tmp_path / "large.yaml"
+    with file.open("wb") as opened:
+        opened.truncate(10**12)
+    started = time.monotonic()
+    with pytest.raises(InvalidYaml, match=str(file)):
+        yaml_files.read(file)
+    assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [(b"a: 1\nb: [\n", 3), (b"a: 1\na: 2\n", 2), (b"a: 1\nb: &x 1\nc: *x\n", 3), (b"a:\n  b\n c: 1\n", 3)],
+)
+def test_an_error_names_the_line(data: bytes, line: int) -> None:
+    with pytest.raises(InvalidYaml, match=f"line {line}"):
+        yaml_files.parse(data, "presets.yaml")
+
+
+def test_a_file_is_read_as_plain_values(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: [1, 2.5, true, null, 'text']\nb: {c: é}\n", encoding="utf-8")
+    assert yaml_files.read(tmp_path / "a.yaml") == {"a": [1, 2.5, True, None, "text"], "b": {"c": "é"}}
+
+
+def test_an_empty_file_holds_nothing() -> None:
+    assert yaml_files.parse(b"", "presets.yaml") is None
+
+
+def test_depth_that_a_workflow_needs_is_allowed() -> None:
+    assert yaml_files.parse(b"[" * 30 + b"]" * 30, "presets.yaml") is not None
+
+
+def test_what_is_written_reads_back() -> None:
+    value = {"text": "1", "number": 1, "true": True, "lines": "a\nb", "accent": "é", "list": ["#", ": ", "- x", ""]}
+    assert yaml_files.parse(yaml_files.dump(value), "written") == value
+
+
+def test_what_is_written_keeps_its_order() -> None:
+    assert list(yaml_files.parse(yaml_files.dump({"b": 1, "a": 2, "c": 3}), "written")) == ["b", "a", "c"]
