@@ -23,7 +23,7 @@ FETCH = "worker.downloads.fetch"
 # Long enough to be looked at with `rq info` the day after; the volume has what matters.
 RESULT_SECONDS = 24 * 3600
 # How long a job that failed unexpectedly keeps its id: there is no use in failing every few seconds.
-FAILED_SECONDS = 60.0
+FAILED_SECONDS = 20.0
 
 
 class DownloadQueue:

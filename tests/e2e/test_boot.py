@@ -230,7 +230,9 @@ def test_an_install_asked_for_while_the_volume_was_full_goes_on_when_there_is_ro
             assert client.post("/api/presets/A/install").status_code == 202
             suite.wait_for(lambda: client.get("/api/presets/A/status").json()["progress"] > 10, "the start", 20)
             volume.fault("full")
-            suite.wait_for(lambda: "no space" in (client.get("/api/presets/A/status").json()["error"] or ""), "the end", 20)
+            suite.wait_for(
+                lambda: "no space" in (client.get("/api/presets/A/status").json()["error"] or ""), "the end", 20
+            )
             assert not (volume.root / "models" / "checkpoints" / "a.ckpt").exists()
             volume.fault("none")
             suite.wait_for(lambda: client.get("/api/presets/A/status").json()["state"] == "installed", "it", 90)

@@ -28,9 +28,7 @@ def install(wanted: Preset, *, completed_at: float | None = None) -> Install:
 
 
 def here(*files: Artifact, sha256: str = DIGEST) -> dict[str, Verified]:
-    return {
-        file.id: Verified(file.folder, file.name, file.size_bytes or 1, 1, sha256, "sha256") for file in files
-    }
+    return {file.id: Verified(file.folder, file.name, file.size_bytes or 1, 1, sha256, "sha256") for file in files}
 
 
 def live(file: Artifact, state: FileState = "downloading", done: int = 0, **more: Any) -> dict[str, FileProgress]:
@@ -329,9 +327,7 @@ def test_a_file_that_is_verified_adds_no_speed() -> None:
     assert installs.status(preset("P", A, B), view(WANTED, progress=progress)).bytes_per_second == 0
 
 
-@pytest.mark.parametrize(
-    ("hold", "error"), [(FAILED, "no such file"), (RETRIED, "HTTP 503"), (CANCELLED, None)]
-)
+@pytest.mark.parametrize(("hold", "error"), [(FAILED, "no such file"), (RETRIED, "HTTP 503"), (CANCELLED, None)])
 def test_the_reason_of_a_failure_is_told(hold: Hold, error: str | None) -> None:
     assert installs.status(preset("P", A, B), view(WANTED, holds={A.id: hold})).error == error
 
