@@ -24,6 +24,7 @@ class CachedJson:
             self._version = version
             self._etag = f'"{hash(self._body) & 0xFFFFFFFFFFFFFFFF:x}"'
         headers = {"ETag": self._etag, "Cache-Control": "no-cache"}
-        if request.headers.get("if-none-match") == self._etag:
+        # nginx makes the tag a weak one when it compresses the answer.
+        if request.headers.get("if-none-match", "").removeprefix("W/") == self._etag:
             return Response(status_code=304, headers=headers)
         return Response(self._body, headers=headers, media_type="application/json")

@@ -50,7 +50,7 @@ class Library:
         self._user_presets_mtime_ns = -1
         self.installs = Installs(workspace)
         self.workflows = Workflows(workspace)
-        self._shelf = Shelf(0, Catalogue(), View({}, {}, {}, progress), {}, ())
+        self._shelf = Shelf(0, Catalogue(), View({}, frozenset(), {}, {}, progress), {}, ())
 
     async def load(self) -> None:
         """The curated presets, which need no volume."""
@@ -107,11 +107,11 @@ class Library:
         await self._volume.write(work)
         self.forget()
 
-    async def forget_install(self, preset: Preset) -> None:
+    async def begin_uninstall(self, preset: Preset) -> None:
         """No longer wanted; from here until `remove_files`, installing it is refused."""
         self._uninstalling.add(preset.id)
         try:
-            await self._volume.run(self.installs.forget, preset.id)
+            await self._volume.run(self.installs.remove, preset)
             self.forget()
         except BaseException:
             self._uninstalling.discard(preset.id)
@@ -159,6 +159,7 @@ class Library:
         models = self._index.scan()
         view = View(
             installs=self.installs.all(),
+            removed=self.installs.removed(),
             holds=self.installs.holds(),
             verified=self._index.verified(models),
             progress=self._progress,

@@ -1,4 +1,4 @@
-"""The programs that come from Debian: nginx and Redis, git, and for the tests a browser and its fonts."""
+"""The programs that come from Debian: nginx and Redis, git, and for the tests a browser, its fonts and FUSE."""
 
 import importlib.util
 import os
@@ -14,7 +14,7 @@ from provision.step import Step
 # program: the packages that bring it, the preferred one first
 Programs = Mapping[str, tuple[str, ...]]
 RUN_PROGRAMS: Programs = {"nginx": ("nginx-light", "nginx"), "redis-server": ("redis-server",), "git": ("git",)}
-TEST_PROGRAMS: Programs = {**RUN_PROGRAMS, "chromium": ("chromium",)}
+TEST_PROGRAMS: Programs = {**RUN_PROGRAMS, "chromium": ("chromium",), "fusermount3": ("fuse3",)}
 # The screenshots are drawn with them; without them another font stands in.
 TEST_FONTS = ("fonts-inter", "fonts-jetbrains-mono")
 SERVICES = ("nginx", "redis-server")

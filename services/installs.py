@@ -26,13 +26,17 @@ PresetState = Literal["available", "partial", "queued", "downloading", "verifyin
 
 
 class Install(Struct, frozen=True):
-    """A wanted preset. `completed_at` is set once every file was there: what is deleted later stays deleted."""
+    """A wanted preset. `completed_at` is set once every file was there: what is deleted later stays deleted.
+
+    `removed_at`: it was uninstalled. That is remembered, because its files may all be here still, for other presets.
+    """
 
     preset_id: str
     name: str
     requested_at: float
     files: tuple[Artifact, ...]
     completed_at: float | None = None
+    removed_at: float | None = None
 
 
 class Hold(Struct, frozen=True):
@@ -75,6 +79,7 @@ class View(Struct, frozen=True):
     """One moment's knowledge, from which every status is worked out. `verified`: only what still holds."""
 
     installs: Mapping[str, Install]
+    removed: frozenset[str]
     holds: Mapping[str, Hold]
     verified: Mapping[str, Verified]
     progress: Mapping[str, FileProgress]
@@ -93,7 +98,12 @@ class Installs:
         self._holds = RecordFolder(workspace.config / "holds", Hold)
 
     def all(self) -> dict[str, Install]:
-        return self._records.all()
+        """What is wanted."""
+        return {id_: install for id_, install in self._records.all().items() if install.removed_at is None}
+
+    def removed(self) -> frozenset[str]:
+        """Ids of the presets that were uninstalled and not asked for since."""
+        return frozenset(id_ for id_, install in self._records.all().items() if install.removed_at is not None)
 
     def holds(self) -> dict[str, Hold]:
         return self._holds.all()
@@ -116,8 +126,14 @@ class Installs:
             self._records.put(preset.id, Install(preset.id, preset.name, time.time(), preset.files))
         return joined
 
-    def forget(self, preset_id: str) -> None:
-        self._records.delete(preset_id)
+    def remove(self, preset: Preset) -> None:
+        """`preset` is no longer wanted."""
+        now = time.time()
+        try:
+            self._records.put(preset.id, Install(preset.id, preset.name, now, preset.files, removed_at=now))
+        except NotEnoughSpace:
+            # A full volume is why presets are removed.
+            self._records.delete(preset.id)
 
     def complete(self, install: Install) -> None:
         self._records.put(install.preset_id, replace(install, completed_at=time.time()))
@@ -218,12 +234,14 @@ def as_preset(install: Install) -> Preset:
 
 
 def still_needed_by(artifact: Artifact, leaving: Preset, presets: Iterable[Preset], view: View) -> list[Preset]:
-    """The other presets that would break without `artifact`: those asked for, and those whose files are all here."""
+    """The other presets that would break without `artifact`: those asked for, and those whose files are all here
+    although nobody asked (models that came with the volume), unless they were uninstalled."""
     return [
         preset
         for preset in presets
         if preset.id != leaving.id
         and any(file.id == artifact.id for file in preset.files)
+        and preset.id not in view.removed
         and (preset.id in view.installs or all(view.is_present(file) for file in preset.files))
     ]
 

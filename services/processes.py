@@ -13,7 +13,6 @@ from services.errors import NotFound, Unavailable
 GROUP = "suite"
 TIMEOUT_SECONDS = 12.0
 _SHUTDOWN_STATE = 6  # supervisor.xmlrpc.Faults.SHUTDOWN_STATE
-_BAD_NAME = 10  # supervisor.xmlrpc.Faults.BAD_NAME
 _NOT_RUNNING = 70  # supervisor.xmlrpc.Faults.NOT_RUNNING
 _ALREADY_STARTED = 60  # supervisor.xmlrpc.Faults.ALREADY_STARTED
 
@@ -38,21 +37,18 @@ class Processes:
         """Raises Unavailable when supervisord does not answer."""
         return [_process(info) for info in self._call("getAllProcessInfo")]
 
-    def start(self, name: str) -> None:
-        """Starts `name` without waiting for it. Raises NotFound, Unavailable."""
-        self._control("startProcess", name, ignore=_ALREADY_STARTED)
-
     def restart(self, name: str) -> None:
         """Raises NotFound, Unavailable."""
+        # To supervisord `suite:*` means all of them.
+        if name not in {process.name for process in self.all()}:
+            raise NotFound(f"there is no process '{name[:60]}'")
         self._control("stopProcess", name, wait=True, ignore=_NOT_RUNNING)
-        self._control("startProcess", name, ignore=_ALREADY_STARTED)
+        self._control("startProcess", name, wait=False, ignore=_ALREADY_STARTED)
 
-    def _control(self, method: str, name: str, *, wait: bool = False, ignore: int) -> None:
+    def _control(self, method: str, name: str, *, wait: bool, ignore: int) -> None:
         try:
             self._call(method, f"{GROUP}:{name}", wait)
         except xmlrpc.client.Fault as fault:
-            if fault.faultCode == _BAD_NAME:
-                raise NotFound(f"there is no process '{name[:60]}'") from None
             if fault.faultCode != ignore:
                 raise Unavailable(f"{name}: supervisord says {fault.faultString}") from None
 

@@ -65,6 +65,7 @@ class Reconciler:
         artifacts = [file for install in records.values() for file in install.files]
         return View(
             installs=records,
+            removed=frozenset(),
             holds=self._installs.holds() if records else {},
             verified=self._verified.holding_for(artifacts) if records else {},
             progress={},

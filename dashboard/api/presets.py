@@ -65,7 +65,7 @@ async def install(request: Request) -> Response:
 async def uninstall(request: Request) -> Response:
     suite = suite_of(request)
     preset = await suite.library.preset(request.path_params["preset_id"])
-    await suite.library.forget_install(preset)
+    await suite.library.begin_uninstall(preset)
     shelf = await suite.library.shelf()
     needed = {file.id: installs.still_needed_by(file, preset, shelf.catalogue, shelf.view) for file in preset.files}
     leaving = [file for file in preset.files if not needed[file.id]]

@@ -35,12 +35,14 @@ export async function attempt(button, task) {
   }
 }
 
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1)
+
 function fail(error, retry) {
   if (error.status === 401) return
-  if (error.status === 507) return toast(error.message, { tone: 'bad', label: 'Free space', action: () => visit('/models') })
+  if (error.status === 507) return toast(sentence(error.message), { tone: 'bad', label: 'Free space', action: () => visit('/models') })
   // A refusal stays one; what did not arrive, or met a part that is down, may be sent again.
   const again = !error.status || error.status >= 500
-  const text = error.status ? error.message : 'The dashboard could not be reached.'
+  const text = error.status ? sentence(error.message) : 'The dashboard could not be reached.'
   return toast(text, { tone: 'bad', ...(again && { label: 'Retry', action: retry }) })
 }
 

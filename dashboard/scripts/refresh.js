@@ -21,10 +21,13 @@ async function fetchRegions() {
   const selector = wanted.has('*') ? '[data-live]' : [...wanted].map(region).join()
   wanted.clear()
   const regions = [...document.querySelectorAll(selector)].map(({ id }) => `#${id}:outerMorph`)
-  if (regions.length) await htmx.ajax('GET', here(), { swap: 'none', selectOOB: regions.join() })
-  // Not before the answer: htmx drops what is asked for while another request waits.
-  timer = 0
-  if (wanted.size) refresh()
+  try {
+    if (regions.length) await htmx.ajax('GET', here(), { swap: 'none', selectOOB: regions.join() })
+  } finally {
+    // Not before the answer: htmx drops what is asked for while another request waits.
+    timer = 0
+    if (wanted.size) refresh()
+  }
 }
 
 /** Goes to another page without losing the socket; a later visit replaces one that is under way. */

@@ -155,7 +155,7 @@ function system_status(status) {
   }
   if (before && before !== 'ready' && comfyui.state === 'ready') toast('ComfyUI is ready.', { tone: 'ok' })
   if (before && before !== comfyui.state) refresh('presets', 'downloads') // their Run buttons
-  if (comfyui.state !== 'ready') refresh('boot')
+  if (comfyui.state === 'starting') refresh('boot')
   const shape = [comfyui.state, workspace.state, ...processes.map((process) => process.state)].join(' ')
   const shown = document.getElementById('top-status')?.dataset.shape
   // Asked for once per change: a page that keeps disagreeing must not be fetched every two seconds.

@@ -55,6 +55,6 @@ async function parsed(file) {
   try {
     return JSON.parse(await file.text())
   } catch {
-    throw Object.assign(new Error(`${file.name} is not a JSON file.`), { status: 400 })
+    throw Object.assign(new Error(`Not a JSON file: ${file.name}`), { status: 400 })
   }
 }

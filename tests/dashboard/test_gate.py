@@ -3,12 +3,13 @@
 import json
 import re
 import socket
-import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
@@ -29,8 +30,6 @@ def echo() -> Iterator[RunningSuite]:
     source = Path(__file__).parent.parent / "fakes" / "comfyui" / "main.py"
     (stand_in / "main.py").write_bytes(source.read_bytes())
     (stand_in / "mode").write_text("environment")
-    import sys
-
     folder.settings |= {"COMFYUI_DIR": str(stand_in), "COMFYUI_PYTHON": sys.executable, "HF_TOKEN": "hf_canary_token"}
     try:
         folder.start().wait_until_ready()
@@ -311,11 +310,13 @@ def test_a_socket_without_a_session_is_told_to_sign_in(echo: RunningSuite) -> No
 
 
 def test_only_nginx_listens_beyond_loopback(echo: RunningSuite) -> None:
-    listening = subprocess.run(["ss", "-ltnpH"], capture_output=True, text=True, check=True).stdout
-    ours = {str(pid) for pid in echo.pids()}
-    addresses = [line.split()[3] for line in listening.splitlines() if set(re.findall(r"pid=(\d+)", line)) & ours]
-    beyond = {address.rsplit(":", 1)[1] for address in addresses if not address.startswith("127.0.0.1")}
-    assert beyond == {str(port) for port in echo.ports[:2]}
+    ours = set(echo.pids())
+    addresses = [
+        connection.laddr
+        for connection in psutil.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN and connection.pid in ours
+    ]
+    assert {address.port for address in addresses if address.ip != "127.0.0.1"} == set(echo.ports[:2])
 
 
 def test_guessing_is_slowed_down_and_nobody_is_locked_out(

@@ -1,5 +1,6 @@
 """Folders on volumes with something wrong, and hosts that answer byte for byte what they are told."""
 
+import contextlib
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,7 +43,7 @@ def full_folder(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path
         return
     try:
         (folder / "old").write_bytes(b"old")
-        with pytest.raises(OSError, match="No space left"), (folder / "filler").open("wb", buffering=0) as filler:
+        with contextlib.suppress(OSError), (folder / "filler").open("wb", buffering=0) as filler:
             while True:
                 filler.write(bytes(4096))
         yield folder

@@ -1,5 +1,6 @@
 """ComfyUI's HTTP interface as 0.33.0 has it, without the work: prompts wait, run and end when a test says so."""
 
+import asyncio
 from typing import Any
 from urllib.parse import unquote
 
@@ -89,12 +90,16 @@ class FakeComfyUI:
         return Response()
 
     async def _history(self, request: Request) -> Response:
+        # As over a network: others get their turn meanwhile.
+        await asyncio.sleep(0)
         if self.instead is not None:
             return self.instead
         prompt_id = request.path_params["prompt_id"]
         return JSONResponse({prompt_id: self.history[prompt_id]} if prompt_id in self.history else {})
 
     async def _object_info(self, request: Request) -> Response:
+        if self.instead is not None:
+            return self.instead
         # aiohttp matches `{node_class}` against the path as it was sent, one segment of it.
         raw_path: bytes = request.scope["raw_path"]
         rest = raw_path.decode().removeprefix("/object_info/")

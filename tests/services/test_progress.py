@@ -32,7 +32,7 @@ def test_late_comers_find_the_last_report_of_each_file(board: ProgressBoard) -> 
 
 
 def test_whoever_listens_hears_every_report(board: ProgressBoard, connection: redis.Redis) -> None:
-    with connection.pubsub(ignore_subscribe_messages=True) as listener:
+    with connection.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
         listener.subscribe(CHANNEL)
         listener.get_message(timeout=1)
         board.publish(PROGRESS)

@@ -119,7 +119,7 @@ def test_no_secret_shows_in_the_repr() -> None:
 
 def test_no_secret_shows_in_the_report_of_bad_values() -> None:
     with pytest.raises(InvalidSettings) as caught:
-        load({**{name: "canary" for name in SECRET_NAMES}, "AUTH": "perhaps"})
+        load({**dict.fromkeys(SECRET_NAMES, "canary"), "AUTH": "perhaps"})
     assert "canary" not in caught.value.message + str(caught.value.details)
 
 

@@ -52,8 +52,8 @@ def within(seconds: float) -> Iterator[None]:
 
 @pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
 def test_what_is_no_plain_yaml_is_one_error_within_a_second(data: bytes) -> None:
-    with within(1), pytest.raises(InvalidYaml, match="presets.yaml"):
-        yaml_files.parse(data, "presets.yaml")
+    with within(1), pytest.raises(InvalidYaml, match=r"^here"):
+        yaml_files.parse(data, "here")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,43 @@
+"""The suite without users of its own, in folders short enough for sockets."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bootstrap import programs
+from bootstrap.users import Users
+from services.settings import Settings, load
+from tests.running import free_ports
+from tests.services.conftest import faulty_volume, full_folder
+
+__all__ = ["faulty_volume", "full_folder"]
+
+MakeSettings = Callable[..., Settings]
+
+
+@pytest.fixture
+def nobody() -> Users:
+    """Everything runs as whoever runs the tests."""
+    return Users(None, None, None, ())
+
+
+@pytest.fixture
+def make_settings(open_folder: Path) -> MakeSettings:
+    """Settings with folders and ports that are free, and whatever else is given."""
+    ports = free_ports(3)
+    names = ("DASHBOARD_PORT", "COMFYUI_PORT", "COMFYUI_LOOPBACK_PORT")
+    folders = {"WORKSPACE": str(open_folder / "workspace"), "STATE_DIR": str(open_folder / "state")}
+
+    def make(**environ: str) -> Settings:
+        return load({**folders, **{name: str(port) for name, port in zip(names, ports, strict=True)}, **environ})
+
+    return make
+
+
+@pytest.fixture
+def config(make_settings: MakeSettings, nobody: Users) -> Settings:
+    """With the container's own folders made."""
+    made = make_settings()
+    programs.prepare_state(made, nobody)
+    return made

@@ -1,0 +1,343 @@
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from bootstrap import programs
+from bootstrap.programs import CannotStart, fill_in
+from bootstrap.users import Users
+from services.settings import SECRET_NAMES, Settings, load
+from services.volume import VolumeReport
+from tests.bootstrap.conftest import MakeSettings
+from tests.running import free_ports
+
+# Debian keeps nginx where only root's PATH looks.
+ENVIRONMENT = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
+
+
+def test_a_template_is_filled_in() -> None:
+    assert fill_in("a = @one@@two@, @one@", {"one": "1", "two": "2"}) == "a = 12, 1"
+
+
+def test_a_name_without_a_value_is_an_error() -> None:
+    with pytest.raises(KeyError, match="three"):
+        fill_in("@one@ @three@", {"one": "1"})
+
+
+def test_what_is_filled_in_is_not_filled_in_again() -> None:
+    assert fill_in("@one@", {"one": "@two@", "two": "2"}) == "@two@"
+
+
+@pytest.mark.parametrize("text", ["user@example.com", "@starting_page;", "location @Login {"])
+def test_an_at_sign_alone_is_left_as_it_is(text: str) -> None:
+    assert fill_in(text, {}) == text
+
+
+# Ports
+
+
+def test_free_ports_are_no_problem(make_settings: MakeSettings) -> None:
+    programs.check_ports(make_settings())
+
+
+def test_every_port_that_is_taken_is_named_at_once(make_settings: MakeSettings) -> None:
+    config = make_settings()
+    taken = [("", config.dashboard_port), ("127.0.0.1", config.comfyui_loopback_port)]
+    with socket.create_server(taken[0]), socket.create_server(taken[1]), pytest.raises(CannotStart) as caught:
+        programs.check_ports(config)
+    first, second = str(caught.value).splitlines()
+    assert str(config.dashboard_port) in first
+    assert "DASHBOARD_PORT" in first
+    assert str(config.comfyui_loopback_port) in second
+    assert "COMFYUI_LOOPBACK_PORT" in second
+
+
+# The container's own folders
+
+
+def test_sockets_and_secrets_are_closed_to_everyone_else(config: Settings) -> None:
+    for name in ("sockets", "secrets", "redis", "nginx", "dashboard"):
+        assert (config.state_dir / name).stat().st_mode & 0o777 == 0o700, name
+
+
+def test_folders_that_are_there_are_made_right(config: Settings, nobody: Users) -> None:
+    (config.state_dir / "secrets").chmod(0o777)
+    programs.prepare_state(config, nobody)
+    assert (config.state_dir / "secrets").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_path_too_long_for_a_socket_is_refused(make_settings: MakeSettings, nobody: Users, tmp_path: Path) -> None:
+    with pytest.raises(CannotStart, match="too long"):
+        programs.prepare_state(make_settings(STATE_DIR=str(tmp_path / ("a" * 100))), nobody)
+
+
+def is_taken(state_dir: Path, make_settings: MakeSettings, nobody: Users) -> bool:
+    try:
+        programs.prepare_state(make_settings(STATE_DIR=str(state_dir)), nobody)
+    except CannotStart:
+        return False
+    return True
+
+
+def test_the_longest_path_that_is_taken_is_one_supervisord_can_use(
+    make_settings: MakeSettings, nobody: Users, open_folder: Path
+) -> None:
+    state_dir = next(
+        folder
+        for folder in (open_folder / ("a" * length) for length in range(100, 1, -1))
+        if is_taken(folder, make_settings, nobody)
+    )
+    with socket.socket(socket.AF_UNIX) as line:
+        # It makes its socket under a name that ends in its pid, and renames it.
+        line.bind(f"{state_dir}/sockets/supervisor.sock.4194304")
+
+
+def test_a_path_too_long_in_bytes_is_refused(make_settings: MakeSettings, nobody: Users, open_folder: Path) -> None:
+    rest = programs.SOCKET_PATH_MAX_BYTES - len(f"{open_folder}//sockets/supervisor.sock")
+    with pytest.raises(CannotStart, match="too long"):
+        programs.prepare_state(make_settings(STATE_DIR=str(open_folder / ("é" * rest))), nobody)
+
+
+@pytest.mark.parametrize("state_dir", ["/proc/nowhere", "/dev/null/state"])
+def test_a_place_where_no_folder_can_be_made_is_named(
+    state_dir: str, make_settings: MakeSettings, nobody: Users
+) -> None:
+    with pytest.raises(CannotStart, match=f"STATE_DIR={state_dir}"):
+        programs.prepare_state(make_settings(STATE_DIR=state_dir), nobody)
+
+
+def test_comfyui_writes_to_the_volume_while_it_can(config: Settings, nobody: Users) -> None:
+    report = VolumeReport("ok", str(config.workspace), "")
+    assert programs.comfyui_directories(config, report, nobody) == {
+        "output": config.workspace / "output",
+        "input": config.workspace / "uploads" / "input",
+        "user": config.workspace / "user",
+    }
+
+
+@pytest.mark.parametrize("state", ["read_only", "full", "hung", "missing"])
+def test_comfyui_writes_beside_a_volume_that_cannot_be_written(state: str, config: Settings, nobody: Users) -> None:
+    report = VolumeReport(state, str(config.workspace), "")  # type: ignore[arg-type]
+    for folder in programs.comfyui_directories(config, report, nobody).values():
+        assert folder.is_dir()
+        assert folder.is_relative_to(config.state_dir)
+
+
+# Secrets
+
+
+def test_no_secret_stays_in_the_environment(config: Settings, nobody: Users) -> None:
+    environ = {"PATH": "/bin", **{name: f"canary-{name}" for name in SECRET_NAMES}}
+    programs.move_secrets_to_files(environ, config, nobody)
+    assert "canary" not in str(environ)
+    assert environ["PATH"] == "/bin"
+
+
+def test_a_secret_lies_in_a_file_only_its_owner_can_read(config: Settings, nobody: Users) -> None:
+    environ = {"HF_TOKEN": " canary\n"}
+    programs.move_secrets_to_files(environ, config, nobody)
+    file = Path(environ["HF_TOKEN_FILE"])
+    assert file.read_text() == "canary"
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_programs_read_the_secrets_they_were_given(config: Settings, nobody: Users) -> None:
+    environ = {name: f"canary-{name}" for name in SECRET_NAMES}
+    expected = load(dict(environ))
+    programs.move_secrets_to_files(environ, config, nobody)
+    assert load(environ) == expected
+
+
+def test_a_secret_that_was_given_as_a_file_stays_one(config: Settings, nobody: Users, tmp_path: Path) -> None:
+    environ = {"HF_TOKEN_FILE": str(tmp_path / "mine")}
+    programs.move_secrets_to_files(environ, config, nobody)
+    assert environ == {"HF_TOKEN_FILE": str(tmp_path / "mine")}
+
+
+def test_an_empty_secret_makes_no_file(config: Settings, nobody: Users) -> None:
+    environ = {"HF_TOKEN": ""}
+    programs.move_secrets_to_files(environ, config, nobody)
+    assert environ == {}
+    assert list((config.state_dir / "secrets").iterdir()) == []
+
+
+# The configuration files
+
+
+def write(config: Settings, nobody: Users) -> Path:
+    programs.prepare_state(config, nobody)
+    return programs.write_configuration(config, nobody, Path(sys.executable), config.workspace / "output")
+
+
+VARIANTS: dict[str, dict[str, str]] = {
+    "defaults": {},
+    "hosts": {"ALLOWED_HOSTS": "models.example, *.example.org, x_y.example"},
+    "any host": {"ALLOWED_HOSTS": "*"},
+    "a pod": {"RUNPOD_POD_ID": "AbC123"},
+    "a proxy": {"TRUST_PROXY": "on"},
+    "many workers": {"DOWNLOAD_WORKERS": "16"},
+    "secrets": dict.fromkeys(SECRET_NAMES, "canary"),
+}
+
+
+@pytest.mark.parametrize("environ", VARIANTS.values(), ids=VARIANTS)
+def test_nginx_takes_its_configuration(environ: dict[str, str], make_settings: MakeSettings, nobody: Users) -> None:
+    config = make_settings(**environ)
+    write(config, nobody)
+    command = ["nginx", "-t", "-e", "stderr", "-c", str(config.state_dir / "nginx" / "nginx.conf")]
+    result = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "[warn]" not in result.stderr.replace('the "user" directive makes sense only', "")
+
+
+SHOW_PROGRAMS = """
+import json, sys
+from supervisor.options import ServerOptions
+options = ServerOptions()
+options.realize(args=["-c", sys.argv[1]])
+print(json.dumps([
+    [group.name, [[p.name, p.command, p.environment or {}] for p in group.process_configs]]
+    for group in options.process_group_configs
+]))
+"""
+
+
+def programs_of(file: Path) -> list[tuple[str, list[tuple[str, str, dict[str, str]]]]]:
+    command = [sys.executable, "-c", SHOW_PROGRAMS, str(file)]
+    shown = subprocess.run(command, capture_output=True, check=False)
+    assert shown.returncode == 0, shown.stderr.decode()
+    return msgspec.json.decode(shown.stdout, type=list[tuple[str, list[tuple[str, str, dict[str, str]]]]])
+
+
+@pytest.mark.parametrize("environ", VARIANTS.values(), ids=VARIANTS)
+def test_supervisord_takes_its_configuration(
+    environ: dict[str, str], make_settings: MakeSettings, nobody: Users
+) -> None:
+    config = make_settings(**environ)
+    # One group: its programs stop together.
+    ((group, found),) = programs_of(write(config, nobody))
+    assert group == "suite"
+    workers = [f"worker-{number}" for number in range(1, config.download_workers + 1)]
+    others = ["comfyui", "dashboard", "nginx", "ready", "reconciler", "redis"]
+    assert sorted(name for name, _, _ in found) == sorted([*others, *workers])
+
+
+def test_comfyui_is_not_told_where_the_secrets_are(make_settings: MakeSettings, nobody: Users) -> None:
+    ((_, found),) = programs_of(write(make_settings(), nobody))
+    environment = next(environment for name, _, environment in found if name == "comfyui")
+    assert {name: environment[f"{name}_FILE"] for name in SECRET_NAMES} == dict.fromkeys(SECRET_NAMES, "")
+
+
+def test_no_secret_is_in_a_configuration_file(make_settings: MakeSettings, nobody: Users) -> None:
+    config = make_settings(**VARIANTS["secrets"])
+    supervisor_file = write(config, nobody)
+    assert "canary" not in supervisor_file.read_text()
+    assert "canary" not in (config.state_dir / "nginx" / "nginx.conf").read_text()
+
+
+def test_supervisord_and_redis_listen_on_no_port(make_settings: MakeSettings, nobody: Users) -> None:
+    file = write(make_settings(), nobody)
+    assert "inet_http_server" not in file.read_text()
+    ((_, found),) = programs_of(file)
+    assert "--port 0" in next(command for name, command, _ in found if name == "redis")
+
+
+# Who may call it by which name
+
+
+@pytest.fixture(scope="module")
+def nginx_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A real nginx with the rendered configuration, and no dashboard behind it."""
+    folder = tmp_path_factory.mktemp("nginx")
+    ports = free_ports(3)
+    config = load(
+        {
+            "WORKSPACE": str(folder / "workspace"),
+            "STATE_DIR": str(folder),
+            "DASHBOARD_PORT": str(ports[0]),
+            "COMFYUI_PORT": str(ports[1]),
+            "COMFYUI_LOOPBACK_PORT": str(ports[2]),
+            "ALLOWED_HOSTS": "models.example *.example.org",
+            "RUNPOD_POD_ID": "AbC123",
+        }
+    )
+    write(config, Users(None, None, None, ()))
+    command = ["nginx", "-e", "stderr", "-c", str(folder / "nginx" / "nginx.conf"), "-g", "daemon off;"]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 10
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", ports[0])).close()
+                break
+            except ConnectionRefusedError:
+                assert time.monotonic() < until, "nginx did not start"
+                time.sleep(0.02)
+        yield ports[0]
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def status_for(port: int, host: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.putrequest("GET", "/", skip_host=True)
+        connection.putheader("Host", host)
+        connection.endheaders()
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "localhost:8080",
+        "LOCALHOST",
+        "pod.localhost",
+        "127.0.0.1",
+        "192.168.1.5:8080",
+        "[::1]:8080",
+        "models.example",
+        "a.example.org",
+        "a.b.example.org",
+        socket.gethostname(),
+    ],
+)
+def test_a_name_of_ours_is_answered(host: str, nginx_port: int) -> None:
+    assert status_for(nginx_port, host) == 503
+
+
+def test_runpods_name_of_this_pod_is_answered(nginx_port: int) -> None:
+    assert status_for(nginx_port, f"abc123-{nginx_port}.proxy.runpod.net") == 503
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "models.example.evil.example",
+        "evil-models.example",
+        "a.models.example",
+        "example.org",
+        "evilexample.org",
+        "a.example.org.evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "127x0x0x1",
+        "abc123-1.proxy.runpod.net",
+        "other-8080.proxy.runpod.net",
+        "xabc123-8080.proxy.runpod.net",
+    ],
+)
+def test_any_other_name_is_misdirected(host: str, nginx_port: int) -> None:
+    assert status_for(nginx_port, host) == 421

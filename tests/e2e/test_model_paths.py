@@ -1,0 +1,141 @@
+"""`extra_model_paths.yaml`, held against the real ComfyUI: a file in a folder must be offered by that folder's loader.
+
+ComfyUI lists the files of a folder it has never heard of as readily as those of a real one, so a listing proves
+nothing; what a node's input offers does.
+"""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from bootstrap.model_paths import content
+from services import volume
+from services.model_folders import LOADERS, model_folders
+from services.workspace import Workspace
+from tests.running import RunningSuite, free_ports
+
+# Folders of which no node of ComfyUI's own makes a list: what reads them looks the file up by the name in a prompt,
+# or belongs to a custom node.
+WITHOUT_LOADER = {"classifiers", "embeddings", "ipadapter", "vae_approx"}
+# Folders that came to ComfyUI after the release the tests may run on.
+NEWER = {"background_removal", "frame_interpolation", "geometry_estimation", "optical_flow", "detection"}
+
+
+def put_a_file_into(models: Path, folder: str) -> str:
+    """The name under which a loader should offer it."""
+    (models / folder).mkdir(parents=True, exist_ok=True)
+    if folder == "diffusers":
+        (models / folder / "probe-diffusers").mkdir(exist_ok=True)
+        (models / folder / "probe-diffusers" / "model_index.json").write_text("{}")
+        return "probe-diffusers"
+    name = f"probe-{folder}.yaml" if folder == "configs" else f"probe-{folder}.safetensors"
+    (models / folder / name).write_bytes(b"x")
+    return name
+
+
+def offered(object_info: dict[str, Any], node: str, input_name: str) -> list[Any]:
+    inputs = object_info[node]["input"]
+    specification = {**inputs.get("required", {}), **inputs.get("optional", {})}[input_name]
+    if isinstance(specification[0], list):
+        return list(specification[0])
+    return list(specification[1]["options"])
+
+
+def loaders_without(object_info: dict[str, Any], files: dict[str, str]) -> set[str]:
+    """The folders whose file is offered by none of the loaders that should."""
+    return {
+        folder
+        for folder, name in files.items()
+        for node, input_name in LOADERS[folder]
+        if node in object_info and name not in offered(object_info, node, input_name)
+    }
+
+
+def test_every_folder_has_a_loader_or_a_reason(comfyui_dir: Path) -> None:
+    assert set(model_folders(comfyui_dir)) <= set(LOADERS) | WITHOUT_LOADER | NEWER
+
+
+def test_the_loader_of_every_folder_offers_the_file_put_there(suite: RunningSuite) -> None:
+    models = suite.workspace / "models"
+    files = {folder: put_a_file_into(models, folder) for folder in LOADERS}
+    embedding = put_a_file_into(models, "embeddings")
+    with suite.client() as client:
+        headers = {"Origin": suite.comfyui_address}
+        object_info = client.get(f"{suite.comfyui_address}/object_info", headers=headers).json()
+        embeddings = client.get(f"{suite.comfyui_address}/embeddings", headers=headers).json()
+    for folder, name in {**files, "embeddings": embedding}.items():
+        if folder == "diffusers":
+            (models / folder / name / "model_index.json").unlink()
+            (models / folder / name).rmdir()
+        else:
+            (models / folder / name).unlink()
+    tried = {folder for folder in LOADERS if any(node in object_info for node, _ in LOADERS[folder])}
+    assert tried == set(LOADERS)
+    assert loaders_without(object_info, files) == set()
+    assert Path(embedding).stem in embeddings
+
+
+@pytest.fixture
+def misspelt(tmp_path: Path, comfyui_dir: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """A ComfyUI whose configuration says `lora` where `loras` belongs; (port, files by folder)."""
+    workspace = Workspace(tmp_path)
+    workspace.custom_nodes.mkdir()
+    files = {folder: put_a_file_into(workspace.models, folder) for folder in ("loras", "vae")}
+    report = volume.VolumeReport("ok", str(tmp_path), "")
+    right = content(workspace, ("loras", "vae"), report)
+    wrong = right.replace(b"loras: models/loras", b"lora: models/loras")
+    assert wrong != right
+    (tmp_path / "paths.yaml").write_bytes(wrong)
+    port = free_ports(1)[0]
+    (tmp_path / "user").mkdir()
+    process = subprocess.Popen(
+        [
+            *(os.environ["COMFYUI_PYTHON"], "main.py", "--cpu", "--disable-api-nodes", "--disable-all-custom-nodes"),
+            *("--listen", "127.0.0.1", "--port", str(port), "--disable-auto-launch"),
+            *("--extra-model-paths-config", str(tmp_path / "paths.yaml"), "--user-directory", str(tmp_path / "user")),
+            *(
+                "--output-directory",
+                str(tmp_path),
+                "--input-directory",
+                str(tmp_path),
+                "--temp-directory",
+                str(tmp_path),
+            ),
+            *("--database-url", f"sqlite:///{tmp_path}/comfyui.db"),
+        ],
+        cwd=comfyui_dir,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        until = time.monotonic() + 90
+        while _status(port) != 200:
+            assert process.poll() is None, "ComfyUI ended"
+            assert time.monotonic() < until, "ComfyUI did not start"
+            time.sleep(0.2)
+        yield port, files
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_a_misspelt_folder_is_noticed(misspelt: tuple[int, dict[str, str]]) -> None:
+    port, files = misspelt
+    object_info = json.loads(httpx.get(f"http://127.0.0.1:{port}/object_info", timeout=60).content)
+    listed = httpx.get(f"http://127.0.0.1:{port}/models/lora", timeout=10).json()
+    assert files["loras"] in listed, "ComfyUI lists what no loader offers"
+    assert loaders_without(object_info, files) == {"loras"}
+
+
+def _status(port: int) -> int | None:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/system_stats", timeout=2).status_code
+    except httpx.HTTPError:
+        return None
