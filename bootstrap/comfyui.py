@@ -6,6 +6,7 @@ ComfyUI and its custom nodes get an environment of their own: no secret, no addr
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 from msgspec import Struct
@@ -20,8 +21,11 @@ from services.workspace import Workspace, write_atomic
 GAVE_UP = 78
 
 # What a program needs of the machine it runs on: paths of the driver, proxies, the locale, the clock.
-PASSED_ON = ("LANG", "LC_", "TZ", "TERM", "NVIDIA_", "CUDA_", "LD_LIBRARY_PATH", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY",
-             "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_", "REQUESTS_CA_BUNDLE", "OMP_", "MKL_", "PYTORCH_")  # fmt: skip
+PASSED_ON = (
+    *("LANG", "LC_", "TZ", "TERM", "NVIDIA_", "CUDA_", "LD_LIBRARY_PATH", "OMP_", "MKL_", "PYTORCH_"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+    *("SSL_CERT_", "REQUESTS_CA_BUNDLE"),
+)
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -43,22 +47,27 @@ def write_launch(settings: Settings, launch: Launch) -> None:
 
 
 def main() -> int:
+    """Returns only when ComfyUI must not or cannot be started."""
     config = settings.from_environment()
-    ledger = StartLedger(config.state_dir).begin()
-    if ledger.gave_up:
-        print(
-            f"ComfyUI was started {MAX_STARTS} times within {WINDOW_SECONDS / 60:.0f} minutes and is not started again. The lines "
-            "above say why it ended. Try again, or without custom nodes, from the dashboard.",
-            flush=True,
-        )
-        return GAVE_UP
     if not config.comfyui_python.exists() or not (config.comfyui_dir / "main.py").exists():
         print(
             f"ComfyUI is not installed: {config.comfyui_dir}/main.py or {config.comfyui_python} is missing", flush=True
         )
         return GAVE_UP
+    ledger = StartLedger(config.state_dir).begin()
+    if ledger.gave_up:
+        print(
+            f"ComfyUI was started {MAX_STARTS} times within {WINDOW_SECONDS / 60:.0f} minutes and is not started again. "
+            "The lines above say why it ended. Try again, or without custom nodes, from the dashboard.",
+            flush=True,
+        )
+        return GAVE_UP
+    _become_comfyui(config, safe_mode=ledger.safe_mode)
+
+
+def _become_comfyui(config: Settings, *, safe_mode: bool) -> NoReturn:
     launch = msgspec.json.decode(launch_file(config).read_bytes(), type=Launch)
-    command = arguments(config, launch, safe_mode=ledger.safe_mode, cpu=_on_cpu(config))
+    command = arguments(config, launch, safe_mode=safe_mode, cpu=_on_cpu(config))
     os.umask(0o002)
     os.chdir(config.comfyui_dir)
     os.execve(command[0], command, environment(config))

@@ -27,7 +27,10 @@ def local_file(settings: Settings) -> Path:
 def write(
     file: Path, settings: Settings, writer: User | None, model_folders: tuple[str, ...], report: VolumeReport
 ) -> str:
-    """Writes the file, holds what ComfyUI will read against what was meant, makes the links; the problem, if there is one."""
+    """Writes the file, holds what ComfyUI will read against what was meant, makes the links.
+
+    Says what the problem is; nothing when there is none.
+    """
     workspace = Workspace(settings.workspace)
 
     def work() -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from dashboard.volume import Volume
 from services import installs, log
@@ -32,6 +33,11 @@ class Shelf(Struct, frozen=True):
     view: View
     models: Mapping[str, ModelFile]
     workflows: tuple[WorkflowSummary, ...]
+
+
+def _titled(summary: WorkflowSummary, catalogue: Catalogue) -> WorkflowSummary:
+    preset = catalogue.presets.get(summary.name) if summary.source == "presets" else None
+    return replace(summary, title=preset.name) if preset else summary
 
 
 class Library:
@@ -140,6 +146,11 @@ class Library:
         finally:
             self.forget()
 
+    async def workflow_title(self, name: str) -> str:
+        """What people call the workflow `name`: a preset's has the preset's name."""
+        shelf = await self.shelf()
+        return next((summary.title for summary in shelf.workflows if summary.name == name), name)
+
     async def artifact(self, artifact_id: str) -> Artifact:
         """Of a wanted file. Raises NotFound."""
         for install in (await self.shelf()).view.installs.values():
@@ -164,7 +175,8 @@ class Library:
             verified=self._index.verified(models),
             progress=self._progress,
         )
-        catalogue, workflows = self._catalogue(before.catalogue), tuple(self.workflows.all())
+        catalogue = self._catalogue(before.catalogue)
+        workflows = tuple(_titled(summary, catalogue) for summary in self.workflows.all())
         after = Shelf(before.version, catalogue, view, models, workflows)
         return before if after == before else Shelf(before.version + 1, catalogue, view, models, workflows)
 

@@ -75,7 +75,7 @@ async def _speak(socket: WebSocket, listener: Listener) -> None:
 
 async def _recheck(socket: WebSocket, suite: Suite, listener: Listener) -> None:
     """A session that ran out while its page stood open."""
-    while judge(suite, socket.headers, "WEBSOCKET") == "pass":
+    while judge(suite, socket.headers, "WEBSOCKET") == "pass":  # noqa: ASYNC110 (time passing is the event)
         await asyncio.sleep(RECHECK_SECONDS)
     listener.close()
 

@@ -107,7 +107,7 @@ async def open_suite(settings: Settings) -> AsyncIterator[Suite]:
         "progress": downloads.follow,
         "downloads": lambda: downloads.tell(library),
         "queue": lambda: queue.tell(runs),
-        "comfyui": lambda: queue_feed.follow(settings.comfyui_loopback_port, runs),
+        "comfyui": lambda: queue_feed.follow(settings.comfyui_loopback_port, runs, system.forget),
         "system": system.tell,
         "tokens": lambda: _load_tokens(volume, suite.tokens),
     }
@@ -127,7 +127,7 @@ async def _kept_going(name: str, feed: Feed) -> None:
     while True:
         try:
             return await feed()
-        except Exception:
+        except Exception:  # noqa: BLE001 (an outer loop)
             _log.exception("feed_failed", feed=name)
             await asyncio.sleep(RESTART_SECONDS)
 

@@ -160,7 +160,7 @@ def _refusal(answer: httpx.Response) -> WorkflowRefused:
 
 def _ending(entry: Mapping[str, Any]) -> Ending:
     status = entry.get("status") or {}
-    messages = {event: data for event, data in status.get("messages", [])}
+    messages: dict[str, Any] = dict(status.get("messages", []))
     outputs = tuple(
         OutputFile(str(file["filename"]), str(file.get("subfolder", "")), file.get("type") == "output")
         for node in entry.get("outputs", {}).values()

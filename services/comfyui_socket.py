@@ -19,7 +19,7 @@ from websockets.exceptions import WebSocketException
 from services import log
 
 # It is in the same container, and may be back any moment.
-RETRY_SECONDS = 0.5
+RETRY_SECONDS = 0.2
 # ComfyUI sends whole preview pictures.
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 

@@ -230,7 +230,8 @@ class _Download:
         wrong_digest = self._artifact.sha256 is not None and digest != self._artifact.sha256
         if wrong_digest or self._artifact.size_bytes not in {None, self._total}:
             raise DownloadFailed(
-                f"another file named {self._artifact.name} lies in {self._artifact.folder}/: rename or delete it, then try again",
+                f"another file named {self._artifact.name} lies in {self._artifact.folder}/: "
+                "rename or delete it, then try again",
                 permanent=True,
             )
         return self._verified(digest)
@@ -318,7 +319,7 @@ def _write_all(descriptor: int, data: memoryview, position: int) -> None:
 
 
 def _looks_like_a_model(file: Path) -> bool:
-    """Whether a safetensors file starts with the length of its header and the header's brace; others are let through."""
+    """Whether a safetensors file starts with its header's length and brace; other kinds are let through."""
     if file.name.removesuffix(".part").rpartition(".")[2].lower() not in {"safetensors", "sft"}:
         return True
     with file.open("rb") as opened:

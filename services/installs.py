@@ -190,7 +190,7 @@ def finished(view: View) -> list[Install]:
 def check_space(
     preset: Preset, view: View, free_bytes: int, reserve_bytes: int, partial_bytes: Mapping[str, int]
 ) -> None:
-    """Raises NotEnoughSpace when `preset` does not fit beside the reserve and what other installs still have to fetch."""
+    """Raises NotEnoughSpace when `preset` does not fit beside the reserve and what other installs have to fetch."""
     ours = {file.id: file for file in preset.files if not view.is_present(file)}
     others = {entry.artifact.id: entry.artifact for entry in wanted(view, time.time()) if entry.artifact.id not in ours}
     needed = sum((file.size_bytes or 0) - partial_bytes.get(file.id, 0) for file in ours.values())

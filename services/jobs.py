@@ -64,7 +64,10 @@ class DownloadQueue:
         return True
 
     def _is_live(self, job_id: str, asked_at: float) -> bool:
-        """Whether the job waits or runs, or failed just now. One that ended, or whose worker is dead, is removed: its id is free again."""
+        """Whether the job waits or runs, or failed just now.
+
+        One that ended, or whose worker is dead, is removed, so that its id is free again.
+        """
         try:
             job = Job.fetch(job_id, connection=self._redis, serializer=JSONSerializer)
         except NoSuchJobError:

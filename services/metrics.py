@@ -1,4 +1,4 @@
-"""What the machine is doing: processor, memory, GPU, disk, network. Figures since the last sample where they are rates."""
+"""What the machine is doing: processor, memory, GPU, network. Rates are since the last sample."""
 
 import contextlib
 import time

@@ -114,7 +114,10 @@ class Sources:
                 return (
                     f"{host} asks for a token (HTTP {status}): accept the licence on the model's page and set HF_TOKEN"
                 )
-            return f"{host} refused HF_TOKEN (HTTP {status}): accept the licence on the model's page; or there is no such file"
+            return (
+                f"{host} refused HF_TOKEN (HTTP {status}): accept the licence on the model's page; "
+                "or there is no such file"
+            )
         if host in _CIVITAI_HOSTS and not self.civitai_token:
             return f"{host} asks for a token (HTTP {status}): set CIVITAI_TOKEN"
         return f"{host} does not allow this download (HTTP {status})"

@@ -72,7 +72,7 @@ async def _prompt(suite: Suite, body: Execute) -> tuple[dict[str, dict[str, Any]
         raise InvalidRequest("send either 'prompt' (a workflow in API format) or 'workflow' (the name of a saved one)")
     if body.workflow is not None:
         prompt = await suite.volume.run(suite.library.workflows.get, body.workflow)
-        return prompt, body.title or body.workflow
+        return prompt, body.title or await suite.library.workflow_title(body.workflow)
     return workflows.check_shape(body.prompt), body.title or "API"
 
 

@@ -84,7 +84,7 @@ async def _let_go(suite: Suite, preset: Preset, ids: list[str]) -> None:
     """A file that is being downloaded would come back after it was removed."""
     await suite.stop_downloads(ids)
     until = time.monotonic() + LET_GO_SECONDS
-    while time.monotonic() < until and any(suite.downloads.is_moving(id_) for id_ in ids):
+    while time.monotonic() < until and any(suite.downloads.is_moving(id_) for id_ in ids):  # noqa: ASYNC110
         await asyncio.sleep(0.25)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from services.progress import FileProgress
 if TYPE_CHECKING:
     from dashboard.library import Library
 
-# At most this often per preset; the last word is never held back for longer either.
+# At most this often per preset; the last word is never held back.
 TICK_SECONDS = 0.25
 RETRY_SECONDS = 1.0
 
@@ -32,7 +33,8 @@ class DownloadsFeed:
         self._redis = pool
         self._hub = hub
         self._changed: set[str] = set()
-        self._ended = asyncio.Event()
+        self._ended = False
+        self._news = asyncio.Event()
         self.progress: dict[str, FileProgress] = {}
         # Grows with every change, so that answers made from it can be told apart.
         self.version = 0
@@ -54,16 +56,16 @@ class DownloadsFeed:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def tell(self, library: "Library") -> None:
-        """For ever: what changed since the last tick, one message per preset."""
+        """For ever: each preset at once when something moved, then again after TICK_SECONDS at the earliest."""
+        told_at: dict[str, float] = {}
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), TICK_SECONDS)
-            if self._ended.is_set():
-                self._ended.clear()
+                await asyncio.wait_for(self._news.wait(), TICK_SECONDS if self._changed else None)
+            self._news.clear()
+            if self._ended:
+                self._ended = False
                 library.forget()
-            if self._changed:
-                changed, self._changed = self._changed, set()
-                await self._publish(library, changed)
+            await self._publish(library, told_at)
 
     def is_moving(self, artifact_id: str) -> bool:
         live = self.progress.get(artifact_id)
@@ -73,19 +75,25 @@ class DownloadsFeed:
         """Something other than progress happened to these: asked for, cancelled, removed."""
         self._changed.update(artifact_ids)
         self.version += 1
-        self._ended.set()
+        self._ended = True
+        self._news.set()
 
     async def snapshot(self, library: "Library") -> str:
         shelf = await library.shelf()
         return message("snapshot", {"channel": "downloads", "downloads": download_list(shelf.catalogue, shelf.view)})
 
-    async def _publish(self, library: "Library", changed: set[str]) -> None:
-        if not self._hub.is_heard("downloads"):
+    async def _publish(self, library: "Library", told_at: dict[str, float]) -> None:
+        """What is not due yet stays in `_changed`."""
+        changed, self._changed = self._changed, set()
+        if not changed or not self._hub.is_heard("downloads"):
             return
-        shelf = await library.shelf()
-        presets = {preset.id: preset for id_ in changed for preset in shelf.catalogue.presets_with(id_)}
-        for preset in presets.values():
+        shelf, now = await library.shelf(), time.monotonic()
+        for preset in {preset.id: preset for id_ in changed for preset in shelf.catalogue.presets_with(id_)}.values():
             status = installs.status(preset, shelf.view)
+            if now - told_at.get(preset.id, 0.0) < TICK_SECONDS and status.state in _UNDER_WAY:
+                self._changed.update(changed & {file.id for file in preset.files})
+                continue
+            told_at[preset.id] = now
             self._hub.publish(
                 "downloads", f"download:{preset.id}", message("download_progress", install_message(status))
             )
@@ -100,5 +108,5 @@ class DownloadsFeed:
         self.progress[news.id] = news
         self.version += 1
         self._changed.add(news.id)
-        if news.state not in _UNDER_WAY:
-            self._ended.set()
+        self._ended = self._ended or news.state not in _UNDER_WAY
+        self._news.set()

@@ -1,10 +1,11 @@
 """Who waits and runs in ComfyUI, and how far it is."""
 
 import asyncio
+from collections.abc import Callable
 
 from dashboard.live.hub import Hub, message
 from dashboard.messages import QueueMessage
-from services.comfyui_socket import events
+from services.comfyui_socket import Connected, events
 from services.runs import Change, Run, RunBook
 
 TICK_SECONDS = 0.1
@@ -51,9 +52,11 @@ class QueueFeed:
         )
 
 
-async def follow(port: int, book: RunBook) -> None:
-    """For ever: ComfyUI's events into the book."""
+async def follow(port: int, book: RunBook, on_connection: Callable[[], None]) -> None:
+    """For ever: ComfyUI's events into the book. `on_connection`: it is there."""
     async for event in events(port):
+        if isinstance(event, Connected):
+            on_connection()
         await book.handle(event)
 
 

@@ -1,6 +1,7 @@
 """What the machine and the processes do: sampled while someone looks, and once in a while for the next one."""
 
 import asyncio
+import contextlib
 import time
 
 from dashboard.live.hub import Hub, message
@@ -34,6 +35,7 @@ class SystemFeed:
         self._sampler: Sampler | None = None
         self._started = time.monotonic()
         self._lock = asyncio.Lock()
+        self._changed = asyncio.Event()
         self._taken_at = -FRESH_SECONDS
         self._status: SystemStatus | None = None
 
@@ -45,7 +47,10 @@ class SystemFeed:
             if watched:
                 self._hub.publish("system", "system", message("system_status", status))
             starting = status.comfyui.state == "starting"
-            await asyncio.sleep(FRESH_SECONDS if starting else WATCHED_SECONDS if watched else IDLE_SECONDS)
+            pause = FRESH_SECONDS if starting else WATCHED_SECONDS if watched else IDLE_SECONDS
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), pause)
+            self._changed.clear()
 
     async def status(self) -> SystemStatus:
         """At most a second old."""
@@ -55,6 +60,11 @@ class SystemFeed:
                 self._taken_at = time.monotonic()
             return self._status
 
+    def forget(self) -> None:
+        """Something changed: whoever asks next, or watches, gets a new look."""
+        self._taken_at = -FRESH_SECONDS
+        self._changed.set()
+
     async def snapshot(self) -> str:
         return message("snapshot", {"channel": "system", "status": await self.status()})
 
@@ -63,7 +73,7 @@ class SystemFeed:
         if name == "comfyui":
             await asyncio.to_thread(self._ledger.reset, safe_mode=safe_mode)
         await asyncio.to_thread(self._processes.restart, name)
-        self._taken_at = -FRESH_SECONDS
+        self.forget()
 
     async def _look(self) -> SystemStatus:
         (sample, processes), info = await asyncio.gather(asyncio.to_thread(self._measure), self._info())

@@ -159,9 +159,10 @@ def test_a_volume_that_hangs_costs_lines_and_no_time(tmp_path: Path) -> None:
             kept.append(json.loads(reader.readline()))
         program.end()
     numbers = [line["number"] for line in kept if line["event"] == "line"]
-    (dropped,) = [line["count"] for line in kept if line["event"] == "log_lines_dropped"]
+    dropped = [line["count"] for line in kept if line["event"] == "log_lines_dropped"]
     assert numbers[:10] == list(range(10))
-    assert len(numbers) + dropped == 101
+    assert len(numbers) < 30
+    assert len(numbers) + sum(dropped) == 101
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from starlette.responses import PlainTextResponse
 
@@ -197,7 +198,7 @@ async def test_a_prompt_that_can_run_passes(good: dict[str, Any], fake: FakeComf
 async def test_a_missing_model_is_named_with_the_presets_that_bring_it(fake: FakeComfyUI, catalogue: Catalogue) -> None:
     error = await refusal({"2": node("UpscaleModelLoader", model_name="missing.safetensors")}, fake, catalogue)
     assert "upscale_models/missing.safetensors" in error.message
-    assert error.details["missing_models"] == [
+    assert json.loads(msgspec.json.encode(error.details["missing_models"])) == [
         {
             "node_id": "2",
             "class_type": "UpscaleModelLoader",

@@ -57,7 +57,7 @@ def test_what_is_no_plain_yaml_is_one_error_within_a_second(data: bytes) -> None
 
 
 @pytest.mark.parametrize(
-    "data", [b"[" + b"1," * (MAX_BYTES // 2 - 1) + b"1]", b"".join(b"k%05d: v\n" % n for n in range(95_000))]
+    "data", [b"[" + b"1," * (MAX_BYTES // 2 - 2) + b"1]", b"".join(b"k%05d: v\n" % n for n in range(95_000))]
 )
 def test_a_file_of_the_greatest_size_does_not_keep_the_parser_for_long(data: bytes) -> None:
     assert len(data) <= MAX_BYTES
