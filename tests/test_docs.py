@@ -1,0 +1,71 @@
+"""What the documents say is held against the code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from dashboard.api import ENDPOINTS
+from dashboard.endpoint import Endpoint
+from dashboard.live.hub import CHANNELS
+from services import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+
+
+@pytest.mark.parametrize("setting", settings.described(), ids=lambda setting: setting[0])
+def test_every_setting_has_its_row(setting: tuple[str, str, str, bool]) -> None:
+    name, default, _, secret = setting
+    row = next(line for line in (DOCS / "settings.md").read_text().splitlines() if line.startswith(f"| `{name}`"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1] == (f"`{default}`" if default else "")
+    assert ("(secret)" in cells[0]) == secret
+    assert cells[2]
+
+
+def test_no_row_describes_a_setting_that_is_gone() -> None:
+    known = {name for name, *_ in settings.described()}
+    documented = set(re.findall(r"^\| `([A-Z_]+)`", (DOCS / "settings.md").read_text(), re.MULTILINE))
+    assert documented == known
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: f"{endpoint.method} {endpoint.path}")
+def test_every_endpoint_is_documented(endpoint: Endpoint) -> None:
+    assert f"{endpoint.method} {endpoint.path}" in (DOCS / "api.md").read_text()
+
+
+def test_every_channel_is_documented() -> None:
+    text = (DOCS / "api.md").read_text()
+    assert all(f"| `{channel}` |" in text for channel in CHANNELS)
+
+
+def test_every_make_target_says_what_it_does() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert phony is not None
+    for target in phony[1].split():
+        assert re.search(rf"^{target}:[^#\n]*## \S", makefile, re.MULTILINE), target
+
+
+def test_every_link_between_documents_leads_somewhere() -> None:
+    for document in (ROOT / "README.md", *DOCS.glob("*.md")):
+        for link in re.findall(r"\]\((?!http)([^)#]+)", document.read_text()):
+            assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+def test_every_folder_has_its_line() -> None:
+    text = (DOCS / "architecture.md").read_text()
+    for folder in (
+        "bootstrap",
+        "dashboard",
+        "worker",
+        "services",
+        "nginx",
+        "presets",
+        "provision",
+        "tests",
+        "benchmarks",
+    ):
+        assert f"`{folder}/`" in text
+        assert (ROOT / folder).is_dir()
