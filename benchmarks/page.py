@@ -1,0 +1,125 @@
+"""docs/benchmarks.md, from the results."""
+
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+GOALS = {"presets": (2000, 30), "status": (2000, 30)}
+
+
+def write(results: dict[str, Any], target: Path) -> None:
+    parts = [
+        _head(results),
+        _boot(results),
+        _memory(results),
+        _requests(results),
+        _sockets(results),
+        _watchers(results),
+    ]
+    target.write_text("\n".join(part for part in parts if part), encoding="utf-8")
+
+
+def _head(results: dict[str, Any]) -> str:
+    newest = max(part["measured_at"] for part in results.values())
+    cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ": unknown")
+    nginx = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr.split("/")[-1].strip()
+    return f"""# Benchmarks
+
+Measured by `make bench` on {time.strftime("%Y-%m-%d", time.gmtime(newest))}: {os.cpu_count()} cores
+({cpu.split(":")[1].strip()}),
+Python {platform.python_version()}, nginx {nginx}. Medians; both sides of a ratio come from one run, interleaved.
+Absolute times drift with the machine: compare ratios.
+"""
+
+
+def _boot(results: dict[str, Any]) -> str:
+    if not (found := results.get("boot")):
+        return ""
+    low, high = found["overhead_spread"]
+    return f"""## Boot
+
+{found["pairs"]} alternating pairs on a warm page cache, from exec; `page` is the sign-in page through nginx, `ready`
+is `/readyz`, `bare` is `python main.py` with the same flags up to its first answer.
+
+| | seconds | goal |
+|---|---|---|
+| page | {found["page_seconds"]:.2f} ({found["page_spread"][0]:.2f} to {found["page_spread"][1]:.2f}) | ≤ 0.8 |
+| bare ComfyUI | {found["bare_seconds"]:.2f} | |
+| ready | {found["ready_seconds"]:.2f} | ≤ 30 |
+| ready minus bare | {found["overhead_seconds"]:.2f} ({low:.2f} to {high:.2f}) | ≤ 0.5 |
+"""
+
+
+def _memory(results: dict[str, Any]) -> str:
+    if not (found := results.get("memory")):
+        return ""
+    rows = "\n".join(
+        f"| {name} | {size:.1f} |" for name, size in sorted(found["megabytes"].items(), key=lambda r: -r[1])
+    )
+    return f"""## Memory
+
+Everything but ComfyUI, idle after the first page: proportional set sizes. Goal: ≤ 150 MB in all.
+
+| process | MB |
+|---|---|
+{rows}
+| **in all** | **{found["total_megabytes"]:.1f}** |
+"""
+
+
+def _requests(results: dict[str, Any]) -> str:
+    if not (found := results.get("requests")):
+        return ""
+    rows = "\n".join(
+        f"| {name.split()[0]} | {name.split()[1]} | {row['rate']:,.0f} | {row['p50_ms']:.1f} | {row['p99_ms']:.1f} |"
+        for name, row in sorted(found["endpoints"].items())
+    )
+    return f"""## Requests
+
+wrk through nginx, signed in, {found["rounds"]} rounds of {found["seconds"]} s: `/api/presets/` with 300 presets of
+three files, `/api/models/?limit=100` with 10,000 files, `/api/system/status`, `/healthz`. Goals at 32 connections:
+presets and status ≥ 2,000 requests a second with p99 ≤ 30 ms; models ≤ 10 ms warm at one connection, ≤ 200 ms cold.
+
+| endpoint | connections | requests/s | p50 ms | p99 ms |
+|---|---|---|---|---|
+{rows}
+
+The first listing of 10,000 models after a restart of the dashboard: {found["models_cold_ms"]:.0f} ms.
+"""
+
+
+def _sockets(results: dict[str, Any]) -> str:
+    if not (found := results.get("sockets")):
+        return ""
+    before, after = found["dashboard_pss_megabytes"]
+    heard = f"{found['least_heard']} of {found['sent']}"
+    return f"""## WebSockets
+
+{found["listeners"]:,} dashboards through nginx, {found["sent"]} messages, 4 a second, from the worker's word in Redis
+to the client. Goal: p99 ≤ 40 ms, none missing.
+
+| p50 ms | p99 ms | fewest messages at a client | connections lost | dashboard's memory, MB |
+|---|---|---|---|---|
+| {found["p50_ms"]:.1f} | {found["p99_ms"]:.1f} | {heard} | {found["lost"]} | {before} → {after} |
+"""
+
+
+def _watchers(results: dict[str, Any]) -> str:
+    if not (found := results.get("watchers")):
+        return ""
+    rows = "\n".join(
+        f"| {int(count):,} | {found['mib_per_second'][count]:,.0f} | {found['ratio'][count]:.2f} |"
+        for count in found["ratio"]
+    )
+    return f"""## Downloads while dashboards watch
+
+1 GiB from nginx on loopback, SHA-256 included, {found["rounds"]} interleaved rounds. The watchers run on the same
+cores. Goal: ≥ 0.95 of the unwatched speed with 1,000.
+
+| dashboards | MiB/s | of unwatched |
+|---|---|---|
+{rows}
+"""
