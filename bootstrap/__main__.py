@@ -11,7 +11,7 @@ from bootstrap.journal import Journal
 from bootstrap.programs import CannotStart
 from services import settings
 from services.comfyui_starts import StartLedger
-from services.errors import InvalidSettings
+from services.errors import InvalidSettings, SuiteError
 from services.model_folders import model_folders
 from services.settings import Settings
 from services.volume import VolumeReport
@@ -32,8 +32,8 @@ def main() -> int:
         start(config, started_at)
     except CannotStart as reason:
         print(f"The suite cannot start:\n{reason}", file=sys.stderr)
-    except OSError as error:
-        print(f"The suite cannot start: {error}", file=sys.stderr)
+    except (OSError, SuiteError) as error:
+        print(f"The suite cannot start:\n{error}", file=sys.stderr)
     return 1
 
 
@@ -56,7 +56,8 @@ def start(config: Settings, started_at: float) -> None:
             result.set("warning", "; ".join(who.missing))
     journal.save(config.logs_dir if report.writable else None, who.suite)
     _greet(config, who, report)
-    environ = settings.environment_for_programs()
+    # Each thread of a program would keep a heap of its own for what it once used.
+    environ = {**settings.environment_for_programs(), "MALLOC_ARENA_MAX": "2"}
     programs.move_secrets_to_files(environ, config, who)
     ready = f"Ready after {{}} s: http://localhost:{config.dashboard_port}"
     announcer.start(config.state_dir, config.supervisor_socket, ready)

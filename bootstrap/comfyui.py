@@ -57,12 +57,12 @@ def main() -> int:
     ledger = StartLedger(config.state_dir).begin()
     if ledger.gave_up:
         print(
-            f"ComfyUI was started {MAX_STARTS} times within {WINDOW_SECONDS / 60:.0f} minutes and is not started again. "
-            "The lines above say why it ended. Try again, or without custom nodes, from the dashboard.",
+            f"ComfyUI was started {MAX_STARTS} times within {WINDOW_SECONDS / 60:.0f} minutes and is not started "
+            "again. The lines above say why it ended. Try again, or without custom nodes, from the dashboard.",
             flush=True,
         )
         return GAVE_UP
-    _become_comfyui(config, safe_mode=ledger.safe_mode)
+    return _become_comfyui(config, safe_mode=ledger.safe_mode)
 
 
 def _become_comfyui(config: Settings, *, safe_mode: bool) -> NoReturn:

@@ -10,6 +10,9 @@ from collections.abc import Callable
 class TimedOut(Exception):
     """The work did not end in time."""
 
+    def __str__(self) -> str:
+        return "no answer"
+
 
 def run_within(seconds: float, work: Callable[[], bytes]) -> bytes:
     """What `work` returns, computed in a forked child.

@@ -64,7 +64,7 @@ class Journal:
         try:
             run_within(WRITE_SECONDS, as_user(writer, work))
         except (TimedOut, OSError) as error:
-            print(f"startup.log could not be written to {volume_logs} ({error or 'no answer'})", flush=True)
+            print(f"startup.log could not be written to {volume_logs} ({error})", flush=True)
 
 
 def _append(file: Path, data: bytes) -> None:

@@ -28,5 +28,5 @@ def announce(settings: Settings, users: Users, volume_writable: bool) -> str:
     try:
         password = run_within(DEADLINE_SECONDS, as_user(users.suite, ensure)).decode()
     except (TimedOut, OSError) as error:
-        return f"could not be written to {kept} ({error or 'no answer'}): set DASHBOARD_PASSWORD"
+        return f"could not be written to {kept} ({error}): set DASHBOARD_PASSWORD"
     return f"{password}  (made now, kept in {kept})" if password else f"the one in {kept}"

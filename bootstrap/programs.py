@@ -13,9 +13,12 @@ from services.volume import VolumeReport
 from services.workspace import Workspace, write_atomic
 
 _PLACEHOLDER = re.compile(r"@([a-z_]+)@")
-# sockaddr_un.sun_path, with its final zero (unix(7)).
+# sockaddr_un.sun_path, without its final zero (unix(7)).
 SOCKET_PATH_MAX_BYTES = 107
+# supervisord binds its socket under a name with its own pid behind it, and renames it (supervisor.http).
+SUPERVISOR_SUFFIX = ".4194304"
 WANTED_OPEN_FILES = 16384
+CONNECTIONS = 4096
 
 
 class CannotStart(Exception):
@@ -29,10 +32,8 @@ def fill_in(template: str, values: Mapping[str, str]) -> str:
 
 def prepare_state(settings: Settings, users: Users) -> None:
     """The container's own folders, each with the user that writes there. Raises CannotStart."""
-    longest = max(
-        len(str(path)) for path in (settings.redis_socket, settings.dashboard_socket, settings.supervisor_socket)
-    )
-    if longest > SOCKET_PATH_MAX_BYTES:
+    longest = f"{settings.supervisor_socket}{SUPERVISOR_SUFFIX}"
+    if len(os.fsencode(longest)) > SOCKET_PATH_MAX_BYTES:
         raise CannotStart(f"STATE_DIR={settings.state_dir} is too long for a socket's path: choose a shorter one")
     suite, comfyui = users.suite, users.comfyui
     try:
@@ -152,7 +153,8 @@ def _nginx_values(settings: Settings) -> dict[str, str]:
     patterns = [r"~^\d+\.\d+\.\d+\.\d+$", r"~^\[[0-9a-f:.]+\]$", *map(_host_pattern, names)]
     return {
         "open_files": str(open_files),
-        "connections": str(open_files // 2),
+        # Two a socket: one to the browser, one to the dashboard. nginx sets the memory aside for all of them.
+        "connections": str(min(open_files // 2, CONNECTIONS)),
         "known_hosts": "\n".join(f'        "{pattern}" 1;' for pattern in dict.fromkeys(patterns)),
         "trusted_schemes": "        https https;\n        http  http;" if settings.behind_proxy else "",
         "trusted_addresses": "    set_real_ip_from 0.0.0.0/0;\n    real_ip_header X-Forwarded-For;"

@@ -100,7 +100,7 @@ def test_the_longest_path_that_is_taken_is_one_supervisord_can_use(
 
 
 def test_a_path_too_long_in_bytes_is_refused(make_settings: MakeSettings, nobody: Users, open_folder: Path) -> None:
-    rest = programs.SOCKET_PATH_MAX_BYTES - len(f"{open_folder}//sockets/supervisor.sock")
+    rest = programs.SOCKET_PATH_MAX_BYTES - len(f"{open_folder}//sockets/supervisor.sock{programs.SUPERVISOR_SUFFIX}")
     with pytest.raises(CannotStart, match="too long"):
         programs.prepare_state(make_settings(STATE_DIR=str(open_folder / ("é" * rest))), nobody)
 
