@@ -44,7 +44,8 @@ def _hypercorn(config: settings.Settings) -> Config:
 
 def main() -> int:
     config = settings.from_environment()
-    log.configure("dashboard", config.logs_dir / "dashboard.log", config.log_level)
+    bridge = {"comfyui_bridge": config.logs_dir / "comfyui_bridge.log"}
+    log.configure("dashboard", config.logs_dir / "dashboard.log", config.log_level, bridge)
     with contextlib.suppress(FileNotFoundError):
         # Left over from one that was killed; Hypercorn would refuse to bind.
         config.dashboard_socket.unlink()

@@ -10,10 +10,12 @@ from msgspec.structs import replace
 
 from dashboard.volume import Volume
 from services import installs, log
+from services.artifacts import Artifact
+from services.catalogue import Catalogue, load_catalogue
 from services.errors import Conflict, NotFound, WorkspaceUnavailable
 from services.installs import Installs, InstallStatus, View
 from services.models import ModelFile, ModelIndex
-from services.presets import Artifact, Catalogue, Preset, load_catalogue
+from services.presets import Preset
 from services.progress import FileProgress
 from services.settings import APP_DIR, Settings
 from services.workflows import Workflows, WorkflowSummary

@@ -9,11 +9,12 @@ from msgspec.structs import asdict
 from dashboard.formats import duration_text, speed_text
 from services import installs
 from services.boot import Step
+from services.catalogue import Catalogue, Problem
 from services.health import ComfyUIHealth
 from services.installs import InstallStatus, PresetState, View
 from services.metrics import Cpu, Gpu, Memory, Network
 from services.models import ModelFile
-from services.presets import Catalogue, Kind, Preset, Problem
+from services.presets import Kind, Preset
 from services.processes import Process
 from services.progress import FileState
 from services.runs import QueueItem, Run

@@ -21,7 +21,7 @@ from services import connections, log
 from services.auth import Brake, Password, Sessions, Tokens
 from services.comfyui import ComfyUI
 from services.errors import WorkspaceUnavailable
-from services.progress import WAKE_KEY, stop_key
+from services.progress import stop_key
 from services.runs import RunBook
 from services.settings import Settings
 from services.workspace import Workspace
@@ -49,12 +49,6 @@ class Suite:
     tokens: Tokens
     brake: Brake
     redis: redis.asyncio.Redis
-
-    async def wake_reconciler(self) -> None:
-        """It looks by itself every few seconds; this saves them."""
-        with contextlib.suppress(RedisError):
-            await self.redis.lpush(WAKE_KEY, b"1")
-            await self.redis.ltrim(WAKE_KEY, 0, 0)
 
     async def stop_downloads(self, artifact_ids: list[str]) -> None:
         """Asks the workers; without Redis there are none that could hear, and none that download."""

@@ -9,7 +9,7 @@ from provision import stamps, virtualenv
 from provision.settings import Settings
 from provision.step import Step
 
-CODE = ("bootstrap", "dashboard", "services", "tools", "worker")
+CODE = ("bootstrap", "dashboard", "services", "worker")
 
 
 def python(settings: Settings) -> Path:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services import journal, log
+from services.artifacts import Artifact
 from services.errors import DownloadFailed, DownloadStopped, NotEnoughSpace
 from services.http_stream import HttpStream, open_stream
 from services.journal import Journal
-from services.presets import Artifact
 from services.progress import FileProgress, FileState
 from services.sources import Sources
 from services.verified import Verified

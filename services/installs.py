@@ -12,8 +12,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from services import journal
+from services.artifacts import Artifact
 from services.errors import DownloadFailed, NotEnoughSpace
-from services.presets import Artifact, Preset
+from services.presets import Preset
 from services.progress import FileProgress, FileState
 from services.records import RecordFolder
 from services.verified import Verified

@@ -1,6 +1,6 @@
 """The download queue: one RQ job per artifact, under an id of its own, in JSON.
 
-Only the reconciler enqueues and only workers run; everyone else writes install records and calls `wake`.
+Only the reconciler enqueues and only workers run; everyone else writes install records and rings the doorbell.
 """
 
 import os
@@ -8,12 +8,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from redis.exceptions import RedisError
 from rq import Queue
 from rq.exceptions import DuplicateJobError, NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 
-from services.presets import Artifact
+from services.artifacts import Artifact
+from services.errors import QueueUnavailable
 
 if TYPE_CHECKING:
     import redis
@@ -33,11 +35,17 @@ class DownloadQueue:
         self._seen_nowhere: set[str] = set()
 
     def ensure(self, artifact: Artifact, asked_at: float) -> bool:
-        """There is one live job for `artifact`; whether it had to be made. Raises redis.RedisError.
+        """There is one live job for `artifact`; whether it had to be made. Raises QueueUnavailable.
 
         `asked_at`: when someone last wanted it. A job that failed since, and could not even write down why, is left
         alone for a while.
         """
+        try:
+            return self._ensure(artifact, asked_at)
+        except RedisError as error:
+            raise QueueUnavailable(f"the queue does not answer ({error})") from error
+
+    def _ensure(self, artifact: Artifact, asked_at: float) -> bool:
         job_id = f"download-{artifact.id}"
         if self._is_live(job_id, asked_at):
             return False

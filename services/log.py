@@ -10,6 +10,7 @@ import logging.handlers
 import queue
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,11 @@ _SECRET_IN_URL = re.compile(r"(?i)([?&](?:token|api_key|key|signature|sig|x-amz-
 _BEARER = re.compile(r"(?i)(bearer\s+)[a-z0-9._~+/=-]+")
 
 
-def configure(program: str, file: Path | None, level: str = "info") -> None:
-    """Sends this process's logs, its libraries' included, to stderr and (if given) to `file`."""
+def configure(program: str, file: Path, level: str = "info", own_files: Mapping[str, Path] | None = None) -> None:
+    """Sends this process's logs, its libraries' included, to stderr and to `file`.
+
+    `own_files`: loggers, by name, that have a file of their own instead.
+    """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -41,12 +45,13 @@ def configure(program: str, file: Path | None, level: str = "info") -> None:
             structlog.processors.JSONRenderer(),
         ],
     )
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    if file is not None:
-        handlers.append(_PatientFileHandler(file))
-    for handler in handlers:
-        handler.setFormatter(formatter)
-    logging.basicConfig(level=level.upper(), handlers=handlers, force=True)
+    console = logging.StreamHandler(sys.stderr)
+    console.setFormatter(formatter)
+    logging.basicConfig(level=level.upper(), handlers=[console, _PatientFileHandler(file, formatter)], force=True)
+    for name, own_file in (own_files or {}).items():
+        logger = logging.getLogger(name)
+        logger.handlers = [console, _PatientFileHandler(own_file, formatter)]
+        logger.propagate = False
     logging.captureWarnings(True)
     for noisy in ("httpx", "httpcore", "websockets", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -85,17 +90,12 @@ def _named(program: str) -> Processor:
 class _PatientFileHandler(logging.handlers.QueueHandler):
     """Hands records to a thread that writes them; drops and counts what does not fit into the queue."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, formatter: logging.Formatter) -> None:
         self._records: queue.Queue[Any] = queue.Queue(QUEUE_LINES)
         super().__init__(self._records)
-        self._file = file
+        self.setFormatter(formatter)
         self._dropped = 0
-        self._listener: logging.handlers.QueueListener | None = None
-
-    def setFormatter(self, fmt: logging.Formatter | None) -> None:  # noqa: N802 (logging's name)
-        super().setFormatter(fmt)
-        target = _VolumeFileHandler(self._file)
-        self._listener = logging.handlers.QueueListener(self._records, target)
+        self._listener = logging.handlers.QueueListener(self._records, _VolumeFileHandler(file))
         self._listener.start()
 
     def prepare(self, record: logging.LogRecord) -> str:

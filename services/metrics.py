@@ -1,12 +1,16 @@
 """What the machine is doing: processor, memory, GPU, network. Rates are since the last sample."""
 
 import contextlib
+import ctypes
 import time
 
 import psutil
 from msgspec import Struct
 
 from services import log
+
+# The driver's library; it comes with the driver, not with us.
+_NVML = "libnvidia-ml.so.1"
 
 _log = log.get("metrics")
 
@@ -84,10 +88,16 @@ class _Gpus:
     """NVML, if there is a driver. A container without a GPU has none, which is no error."""
 
     def __init__(self) -> None:
+        self._handles: list[object] = []
+        try:
+            ctypes.CDLL(_NVML)
+        except OSError:
+            _log.info("no_gpu", reason=f"no {_NVML}")
+            return
+        # 3 MB that a machine without a driver has no use for.
         import pynvml
 
         self._nvml = pynvml
-        self._handles = []
         try:
             pynvml.nvmlInit()
             self._handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]

@@ -9,9 +9,9 @@ from pathlib import Path
 from msgspec import Struct
 
 from services import journal
+from services.artifacts import Artifact, model_id
 from services.errors import InvalidName
 from services.model_folders import MODEL_SUFFIXES
-from services.presets import Artifact, model_id
 from services.verified import Verified, VerifiedFiles
 from services.workspace import Workspace
 

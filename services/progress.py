@@ -15,7 +15,6 @@ CHANNEL = "suite:downloads"
 BOARD_KEY = "suite:downloads"
 # A stop request outlives the job it is for by at most this long.
 STOP_SECONDS = 3600
-WAKE_KEY = "suite:wake"
 
 FileState = Literal["missing", "queued", "downloading", "verifying", "failed", "cancelled", "present"]
 
@@ -55,15 +54,6 @@ class ProgressBoard:
 
     def forget(self, artifact_id: str) -> None:
         self._redis.hdel(BOARD_KEY, artifact_id)
-
-    def wake_reconciler(self) -> None:
-        with self._redis.pipeline() as pipeline:
-            pipeline.lpush(WAKE_KEY, b"1")
-            pipeline.ltrim(WAKE_KEY, 0, 0)
-            pipeline.execute()
-
-    def wait_for_wake(self, seconds: int) -> None:
-        self._redis.blpop([WAKE_KEY], timeout=seconds)
 
     def ask_to_stop(self, artifact_id: str) -> None:
         self._redis.set(stop_key(artifact_id), b"1", ex=STOP_SECONDS)

@@ -214,6 +214,10 @@ class Settings:
         return self.sockets_dir / "supervisor.sock"
 
     @property
+    def doorbell_socket(self) -> Path:
+        return self.sockets_dir / "reconciler.sock"
+
+    @property
     def logs_dir(self) -> Path:
         """Pods that share a volume keep their logs apart."""
         return self.workspace / "logs" / self.runpod_pod_id if self.runpod_pod_id else self.workspace / "logs"

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from services.presets import Artifact, model_id
+from services.artifacts import Artifact, model_id
 from services.records import RecordFolder
 from services.workspace import Workspace
 

@@ -10,10 +10,11 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from services.catalogue import Catalogue
 from services.comfyui import ComfyUI, Prompt
 from services.errors import InvalidRequest, NotFound, WorkflowRefused
 from services.model_folders import MODEL_SUFFIXES, folder_of_input
-from services.presets import Catalogue, Preset
+from services.presets import Preset
 from services.workspace import Workspace, write_atomic
 
 Source = Literal["user", "templates", "presets"]

@@ -1,6 +1,7 @@
 """A whole suite, started as `make run` starts it, for tests to talk to."""
 
 import contextlib
+import http.client
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import msgspec
@@ -71,11 +73,11 @@ class RunningSuite:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.wait_for(lambda: _status(f"{self.address}/healthz") == 200, "the dashboard")
+        self.wait_for(lambda: status_of(f"{self.address}/healthz") == 200, "the dashboard")
         return self
 
     def wait_until_ready(self) -> None:
-        self.wait_for(lambda: _status(f"{self.address}/readyz") == 200, "everything to be ready")
+        self.wait_for(lambda: status_of(f"{self.address}/readyz") == 200, "everything to be ready")
 
     def wait_for(self, condition: Callable[[], Any], what: str, seconds: float = START_SECONDS) -> Any:
         until = time.monotonic() + seconds
@@ -188,11 +190,17 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def _status(url: str) -> int | None:
+def status_of(url: str) -> int | None:
+    """What a GET is answered with; None when nobody answers. Cheap enough to ask all the time."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5)
     try:
-        return httpx.get(url, timeout=5).status_code
-    except httpx.HTTPError:
+        connection.request("GET", parts.path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
         return None
+    finally:
+        connection.close()
 
 
 def _parents() -> Iterator[tuple[int, int]]:

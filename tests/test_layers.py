@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PROGRAMS = ("bootstrap", "dashboard", "tools", "worker")
+PROGRAMS = ("bootstrap", "dashboard", "worker")
 
 # A module imports only modules that stand before it.
 SERVICES_IN_ORDER = (
@@ -20,11 +20,14 @@ SERVICES_IN_ORDER = (
     "workspace",
     "log",
     "volume",
-    "yaml_files",
     "records",
     "connections",
+    "doorbell",
     "boot",
+    "artifacts",
     "presets",
+    "yaml_files",
+    "catalogue",
     "verified",
     "progress",
     "sources",

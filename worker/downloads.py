@@ -8,11 +8,12 @@ from redis.exceptions import RedisError
 from rq import Retry
 
 from services import log, settings
+from services.artifacts import Artifact
 from services.connections import redis_client
+from services.doorbell import ring
 from services.downloads import Fetcher
 from services.errors import DownloadFailed, DownloadStopped, NotEnoughSpace
 from services.installs import Installs
-from services.presets import Artifact
 from services.progress import FileProgress, ProgressBoard
 from services.sources import Sources
 from services.verified import VerifiedFiles
@@ -64,6 +65,7 @@ def fetch(url: str, folder: str, name: str, size_bytes: int | None, sha256: str 
         _write_down(installs, artifact.id, error)
         bound.error("download_failed", reason=error.message, permanent=getattr(error, "permanent", False))
         _publish_end(board, FileProgress(artifact.id, "failed", error=error.message))
+        ring(config.doorbell_socket)
         raise
     verified.put(result)
     bound.info(
@@ -72,6 +74,7 @@ def fetch(url: str, folder: str, name: str, size_bytes: int | None, sha256: str 
     _publish_end(
         board, FileProgress(artifact.id, "present", bytes_done=result.size_bytes, bytes_total=result.size_bytes)
     )
+    ring(config.doorbell_socket)
     return None
 
 
@@ -97,7 +100,6 @@ def _cancelled(board: ProgressBoard, artifact_id: str) -> str | None:
 def _publish_end(board: ProgressBoard, progress: FileProgress) -> None:
     _try(lambda: board.publish(progress))
     _try(lambda: board.allow(progress.id))
-    _try(board.wake_reconciler)
 
 
 def _try(call: Callable[[], T]) -> T | None:

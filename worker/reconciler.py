@@ -11,12 +11,11 @@ import time
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from redis.exceptions import RedisError
-
 from services import installs, log, settings
 from services.connections import redis_client
+from services.doorbell import Doorbell
+from services.errors import QueueUnavailable
 from services.installs import Installs, View, Wanted
-from services.progress import ProgressBoard
 from services.verified import VerifiedFiles
 from services.workspace import Workspace
 from worker import rotation
@@ -33,14 +32,13 @@ _log = log.get("reconciler")
 class Reconciler:
     def __init__(self, config: settings.Settings) -> None:
         workspace = Workspace(config.workspace)
-        self._redis = redis_client(config)
-        self._board = ProgressBoard(self._redis)
+        self._config = config
         self._installs = Installs(workspace)
         self._verified = VerifiedFiles(workspace)
         self._queue: DownloadQueue | None = None
 
     def reconcile(self) -> None:
-        """Raises OSError when the volume, RedisError when the queue does not answer."""
+        """Raises OSError when the volume, Unavailable when the queue does not answer."""
         view = self._view()
         for install in installs.finished(view):
             self._installs.complete(install)
@@ -52,13 +50,6 @@ class Reconciler:
                 self._installs.release(entry.artifact.id)
             if self._ensure(entry):
                 _log.info("download_enqueued", artifact_id=entry.artifact.id, name=entry.artifact.name)
-
-    def wait(self) -> None:
-        try:
-            self._board.wait_for_wake(INTERVAL_SECONDS)
-        except RedisError as error:
-            _log.warning("queue_unavailable", error=str(error))
-            time.sleep(1)
 
     def _view(self) -> View:
         records = {id_: install for id_, install in self._installs.all().items() if install.completed_at is None}
@@ -72,11 +63,11 @@ class Reconciler:
         )
 
     def _ensure(self, entry: Wanted) -> bool:
-        # RQ costs 20 MB and a quarter of a second: an idle suite does not need it here.
+        # Redis and RQ cost 20 MB and a quarter of a second: an idle suite does not need them here.
         from services.jobs import DownloadQueue
 
         if self._queue is None:
-            self._queue = DownloadQueue(self._redis)
+            self._queue = DownloadQueue(redis_client(self._config))
         return self._queue.ensure(entry.artifact, entry.asked_at)
 
 
@@ -90,15 +81,15 @@ def main() -> int:
         raise SystemExit(0)
 
     signal.signal(signal.SIGTERM, stop)
-    reconciler = Reconciler(config)
+    reconciler, doorbell = Reconciler(config), Doorbell(config.doorbell_socket)
     rotated_on = ""
     while not stopping.is_set():
         try:
             reconciler.reconcile()
             rotated_on = rotation.rotate_daily(config.logs_dir, rotated_on)
-        except (OSError, RedisError) as error:
+        except (OSError, QueueUnavailable) as error:
             _log.warning("reconcile_failed", error=str(error))
-        reconciler.wait()
+        doorbell.wait(INTERVAL_SECONDS)
     return 0
 
 

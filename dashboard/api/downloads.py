@@ -8,8 +8,8 @@ from dashboard.answers import json_answer
 from dashboard.endpoint import Endpoint
 from dashboard.messages import DownloadList, download_list
 from dashboard.suite import Suite, suite_of
+from services.artifacts import Artifact
 from services.errors import NotFound
-from services.presets import Artifact
 
 
 class Cancelled(Struct, frozen=True):

@@ -21,6 +21,7 @@ from dashboard.messages import (
 )
 from dashboard.suite import Suite, suite_of
 from services import installs
+from services.doorbell import ring
 from services.presets import Preset
 
 # How long an uninstall waits for a worker to let go of a file; it looks four times a second.
@@ -58,7 +59,7 @@ async def install(request: Request) -> Response:
     ids = [file.id for file in preset.files]
     await suite.allow_downloads(ids)
     suite.downloads.touch(ids)
-    await suite.wake_reconciler()
+    ring(suite.settings.doorbell_socket)
     return json_answer(install_message(await suite.library.status(preset), joined=joined), 202)
 
 

@@ -51,6 +51,11 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def wait_until_installed(suite: RunningSuite, client: httpx.Client, preset_id: str) -> None:
+    path = f"/api/presets/{preset_id}"
+    suite.wait_for(lambda: client.get(path).json()["state"] == "installed", preset_id, 30)
+
+
 def error_of(answer: httpx.Response) -> dict[str, Any]:
     error: dict[str, Any] = answer.json()["error"]
     assert set(error) == {"type", "message", "details"}
@@ -262,7 +267,7 @@ def test_two_presets_share_a_file_that_is_fetched_once_and_kept_for_the_other(
         suite.add_preset({"id": id_, "name": id_, "kind": "upscale", "description": "Shares.", "files": [file]})
     assert [client.post(f"/api/presets/{id_}/install").status_code for id_ in presets] == [202, 202]
     for id_ in presets:
-        suite.wait_for(lambda path=f"/api/presets/{id_}": client.get(path).json()["state"] == "installed", id_, 30)
+        wait_until_installed(suite, client, id_)
     assert model_host.bytes_sent("/shared.safetensors") == len(MODEL)
     assert client.get("/api/presets/FIRST").json()["files"][0]["shared_with"] == ["SECOND"]
     first = client.delete("/api/presets/FIRST").json()

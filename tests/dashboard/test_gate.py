@@ -12,7 +12,8 @@ import httpx
 import psutil
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from dashboard.api import ENDPOINTS
 from tests.running import PASSWORD, RunningSuite
@@ -229,14 +230,13 @@ def test_a_session_ends_with_the_logout_and_so_does_its_socket(echo: RunningSuit
     with echo.client() as browser:
         cookie = f"suite-{echo.ports[0]}={browser.cookies[f'suite-{echo.ports[0]}']}"
         with connect(
-            f"ws://127.0.0.1:{echo.ports[0]}/ws", additional_headers={"Cookie": cookie}, origin=echo.address
-        ) as live:  # type: ignore[arg-type]
+            f"ws://127.0.0.1:{echo.ports[0]}/ws", additional_headers={"Cookie": cookie}, origin=Origin(echo.address)
+        ) as live:
             live.send('{"type": "subscribe", "channels": ["system"]}')
             live.recv(timeout=10)
             assert browser.post("/logout").status_code == 303
             with pytest.raises(ConnectionClosed) as closed:
-                while True:
-                    live.recv(timeout=10)
+                drain(live)
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 1008
     assert httpx.get(f"{echo.address}/api/presets/", headers={"Cookie": cookie}).status_code == 401
@@ -295,14 +295,14 @@ def test_sockets_of_other_origins_are_refused(echo: RunningSuite, client: httpx.
     for port in echo.ports[:2]:
         with (
             pytest.raises(InvalidStatus) as refused,
-            connect(f"ws://127.0.0.1:{port}/ws", additional_headers={"Cookie": cookie}, origin=EVIL),  # type: ignore[arg-type]
+            connect(f"ws://127.0.0.1:{port}/ws", additional_headers={"Cookie": cookie}, origin=Origin(EVIL)),
         ):
             pass
         assert refused.value.response.status_code == 403
 
 
 def test_a_socket_without_a_session_is_told_to_sign_in(echo: RunningSuite) -> None:
-    with connect(f"ws://127.0.0.1:{echo.ports[0]}/ws", origin=echo.address) as live:  # type: ignore[arg-type]
+    with connect(f"ws://127.0.0.1:{echo.ports[0]}/ws", origin=Origin(echo.address)) as live:
         with pytest.raises(ConnectionClosed) as closed:
             live.recv(timeout=5)
         assert closed.value.rcvd is not None
@@ -314,7 +314,7 @@ def test_only_nginx_listens_beyond_loopback(echo: RunningSuite) -> None:
     addresses = [
         connection.laddr
         for connection in psutil.net_connections("inet")
-        if connection.status == psutil.CONN_LISTEN and connection.pid in ours
+        if connection.laddr and connection.status == psutil.CONN_LISTEN and connection.pid in ours
     ]
     assert {address.port for address in addresses if address.ip != "127.0.0.1"} == set(echo.ports[:2])
 
@@ -369,6 +369,11 @@ def test_on_runpod_a_ticket_takes_the_login_to_the_other_host_name(new_suite: Ca
         assert entered.headers["set-cookie"].startswith("__Host-suite-")
         again = browser.get(suite.comfyui_address + path, headers={"Host": comfyui, **https})
         assert again.headers["location"].startswith("/_suite/login")
+
+
+def drain(live: ClientConnection) -> None:
+    while True:
+        live.recv(timeout=10)
 
 
 def raw_request(port: int, method: str, path: str) -> tuple[int, str]:

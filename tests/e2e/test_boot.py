@@ -17,7 +17,7 @@ import pytest
 
 from tests.fakes.faulty_volume import mounted
 from tests.fakes.model_host import ModelHost
-from tests.running import ROOT, RunningSuite, free_ports
+from tests.running import ROOT, RunningSuite, free_ports, status_of
 
 NewSuite = Callable[..., RunningSuite]
 StandIn = Callable[[str], dict[str, str]]
@@ -190,7 +190,7 @@ def test_an_ordinary_user_can_run_it_and_is_told_what_is_off(open_folder: Path) 
         "COMFYUI_LOOPBACK_PORT": ports[2],
         "COMFYUI_PYTHON": "/nonexistent/python",
     }
-    become = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
+    become: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if os.geteuid() == 0 else {}
     with (folder / "console.log").open("wb") as console:
         process = subprocess.Popen(
             [sys.executable, "-m", "bootstrap"],
@@ -203,7 +203,7 @@ def test_an_ordinary_user_can_run_it_and_is_told_what_is_off(open_folder: Path) 
         )
     try:
         until = time.monotonic() + 30
-        while _answer(f"http://127.0.0.1:{ports[0]}/healthz") != 200:
+        while status_of(f"http://127.0.0.1:{ports[0]}/healthz") != 200:
             assert process.poll() is None, (folder / "console.log").read_text()
             assert time.monotonic() < until, (folder / "console.log").read_text()
             time.sleep(0.1)
@@ -238,10 +238,3 @@ def test_an_install_asked_for_while_the_volume_was_full_goes_on_when_there_is_ro
             suite.wait_for(lambda: client.get("/api/presets/A/status").json()["state"] == "installed", "it", 90)
         assert (volume.root / "models" / "checkpoints" / "a.ckpt").read_bytes() == data
         suite.stop()
-
-
-def _answer(url: str) -> int | None:
-    try:
-        return httpx.get(url, timeout=5).status_code
-    except httpx.HTTPError:
-        return None

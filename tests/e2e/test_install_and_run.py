@@ -12,6 +12,7 @@ import httpx
 import pytest
 from PIL import Image
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from tests.fakes import tiny_upscaler
 from tests.fakes.model_host import ModelHost
@@ -57,7 +58,7 @@ def open_socket(suite: RunningSuite, client: httpx.Client, *channels: str) -> It
     with connect(
         suite.address.replace("http", "ws") + "/ws",
         additional_headers={"Cookie": cookies},
-        origin=suite.address,  # type: ignore[arg-type]
+        origin=Origin(suite.address),
     ) as socket:
         socket.send(json.dumps({"type": "subscribe", "channels": channels}))
         yield socket

@@ -19,7 +19,7 @@ from bootstrap.model_paths import content
 from services import volume
 from services.model_folders import LOADERS, model_folders
 from services.workspace import Workspace
-from tests.running import RunningSuite, free_ports
+from tests.running import RunningSuite, free_ports, status_of
 
 # Folders of which no node of ComfyUI's own makes a list: what reads them looks the file up by the name in a prompt,
 # or belongs to a custom node.
@@ -116,7 +116,7 @@ def misspelt(tmp_path: Path, comfyui_dir: Path) -> Iterator[tuple[int, dict[str,
     )
     try:
         until = time.monotonic() + 90
-        while _status(port) != 200:
+        while status_of(f"http://127.0.0.1:{port}/system_stats") != 200:
             assert process.poll() is None, "ComfyUI ended"
             assert time.monotonic() < until, "ComfyUI did not start"
             time.sleep(0.2)
@@ -132,10 +132,3 @@ def test_a_misspelt_folder_is_noticed(misspelt: tuple[int, dict[str, str]]) -> N
     listed = httpx.get(f"http://127.0.0.1:{port}/models/lora", timeout=10).json()
     assert files["loras"] in listed, "ComfyUI lists what no loader offers"
     assert loaders_without(object_info, files) == {"loras"}
-
-
-def _status(port: int) -> int | None:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/system_stats", timeout=2).status_code
-    except httpx.HTTPError:
-        return None

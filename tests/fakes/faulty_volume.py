@@ -120,7 +120,11 @@ class FaultyVolume(fuse.Operations):  # type: ignore[misc]
         return 0
 
     def utimens(self, path: str, times: tuple[int, int] | None = None) -> int:
-        os.utime(self._at(path, "utimens"), ns=times)
+        file = self._at(path, "utimens")
+        if times is None:
+            os.utime(file)
+        else:
+            os.utime(file, ns=times)
         return 0
 
 

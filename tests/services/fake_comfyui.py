@@ -84,6 +84,8 @@ class FakeComfyUI:
         return Response()
 
     async def _interrupt(self, request: Request) -> Response:
+        if self.instead is not None:
+            return self.instead
         prompt_id = (await request.json())["prompt_id"]
         if any(row[1] == prompt_id for row in self.running):
             self.end(prompt_id, ["execution_interrupted", {"prompt_id": prompt_id}], status="error")

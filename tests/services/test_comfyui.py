@@ -240,6 +240,26 @@ async def test_an_answer_that_is_not_comfyuis_is_no_answer(
         await ask(comfyui)
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        submit,
+        ComfyUI.clear_queue,
+        lambda comfyui: comfyui.remove("p"),
+        lambda comfyui: comfyui.interrupt("p"),
+        lambda comfyui: comfyui.ending("p"),
+        lambda comfyui: comfyui.node_definition("LoadImage"),
+    ],
+    ids=["submit", "clear", "remove", "interrupt", "ending", "node definition"],
+)
+async def test_a_comfyui_that_fails_is_unavailable_for_every_purpose(
+    ask: Any, comfyui: ComfyUI, fake: FakeComfyUI
+) -> None:
+    fake.instead = PlainTextResponse("500 Internal Server Error", 500)
+    with pytest.raises(ComfyUIUnavailable):
+        await ask(comfyui)
+
+
 async def test_a_failure_names_the_request(comfyui: ComfyUI, fake: FakeComfyUI) -> None:
     fake.instead = PlainTextResponse("500", 500)
     with pytest.raises(ComfyUIUnavailable, match=r"GET /queue \(HTTP 500\)"):

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from services import downloads, http_stream, journal
+from services.artifacts import Artifact
 from services.downloads import MAX_ATTEMPTS, Fetcher
 from services.errors import DownloadFailed, DownloadStopped, NotEnoughSpace
 from services.journal import Journal
 from services.model_folders import KNOWN_FOLDERS
-from services.presets import Artifact
 from services.progress import FileProgress
 from services.settings import Secret
 from services.sources import Sources
@@ -163,6 +163,14 @@ def test_after_a_broken_line_only_the_rest_is_fetched(
     assert [request.status for request in model_host.requests] == [200, 206]
 
 
+def test_the_rest_is_asked_for_only_if_the_file_is_still_the_same(fetcher: Fetcher, model_host: ModelHost) -> None:
+    fetcher.fetch(artifact(model_host.add(PATH, DATA, break_after=500_000, breaks=1, etag='"one"')))
+    first, second = model_host.requests
+    assert "range" not in first.headers
+    assert second.headers["range"] == f"bytes={first.bytes_sent}-"
+    assert second.headers["if-range"] == '"one"'
+
+
 def test_a_line_may_break_as_often_as_it_likes_while_bytes_come(
     fetcher: Fetcher, workspace: Workspace, model_host: ModelHost
 ) -> None:
@@ -242,7 +250,7 @@ def test_a_download_goes_on_from_its_journal(fetcher: Fetcher, workspace: Worksp
     wanted = artifact(model_host.add(PATH, DATA, etag='"one"'))
     target = target_of(workspace, wanted)
     # What lies behind the journal was never certain.
-    journal.part_file(target).write_bytes(DATA[:600_000] + b"garbage" * 10_000)
+    journal.part_file(target).write_bytes(DATA[:600_000] + bytes(len(DATA)))
     journal.save(target, Journal(wanted.url, 600_000, len(DATA), '"one"'))
     fetcher.fetch(wanted)
     assert target.read_bytes() == DATA

@@ -4,10 +4,11 @@ from typing import Any
 import pytest
 
 from services import installs, journal
+from services.artifacts import Artifact
 from services.errors import DownloadFailed, NotEnoughSpace
 from services.installs import Hold, Install, Installs, View, Wanted
 from services.journal import Journal
-from services.presets import Artifact, Preset
+from services.presets import Preset
 from services.progress import FileProgress, FileState
 from services.verified import Verified
 from services.workspace import Workspace

@@ -6,6 +6,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -13,10 +14,11 @@ from rq.job import Job, JobStatus
 from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry
 from rq.serializers import JSONSerializer
 
+from services.artifacts import Artifact
 from services.connections import redis_client
+from services.errors import QueueUnavailable
 from services.jobs import FAILED_SECONDS, FETCH, DownloadQueue, is_alive, worker_name
-from services.presets import Artifact
-from services.settings import Settings
+from services.settings import Settings, load
 
 A = Artifact("https://example.com/a", "checkpoints", "a.safetensors", size_bytes=100, sha256="0" * 64)
 B = Artifact("https://example.com/b", "vae", "b.safetensors")
@@ -190,6 +192,13 @@ def test_a_job_made_anew_leaves_no_trace_of_the_old_one(status: JobStatus, queue
     queue.ensure(A, time.time() + 1)
     for registry in (FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry):
         assert registry(queue=queue.queue).get_job_ids() == []
+
+
+def test_a_queue_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+    client = redis_client(load({"STATE_DIR": str(tmp_path)}))
+    with pytest.raises(QueueUnavailable, match="does not answer"):
+        DownloadQueue(client).ensure(A, 0.0)
+    client.close()
 
 
 def test_this_process_is_alive() -> None:

@@ -1,21 +1,25 @@
 import json
 import os
+import select
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 from services.log import redact
 from services.settings import APP_DIR
 
+RUNNING: "list[Program]" = []
+
 
 class Program:
     """A process of its own that configures its logs, as every program of the suite does; `say` makes it run code."""
 
-    def __init__(self, file: Path | None, before: str = "") -> None:
+    def __init__(self, file: Path, before: str = "") -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-u", "-c", "import sys\nfor line in sys.stdin:\n exec(line)\n print('done', flush=True)"],
             cwd=APP_DIR,
@@ -24,10 +28,10 @@ class Program:
             stderr=subprocess.PIPE,
             text=True,
         )
+        RUNNING.append(self)
         self.say("import logging, pathlib; from services import log")
         self.say(before or "pass")
-        place = f"pathlib.Path({str(file)!r})" if file else "None"
-        self.say(f"log.configure('tests', {place}); logger = log.get('parts')")
+        self.say(f"log.configure('tests', pathlib.Path({str(file)!r})); logger = log.get('parts')")
 
     def say(self, code: str) -> float:
         """The seconds it took."""
@@ -41,8 +45,21 @@ class Program:
 
     def end(self) -> list[dict[str, Any]]:
         """Ends it; what it wrote to the console."""
+        RUNNING.remove(self)
         _, errors = self._process.communicate(timeout=10)
         return [json.loads(line) for line in errors.splitlines()]
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_running() -> Iterator[None]:
+    """A test that failed did not come to the end of its program."""
+    yield
+    while RUNNING:
+        RUNNING.pop().kill()
 
 
 def lines(file: Path, count: int) -> list[dict[str, Any]]:
@@ -52,6 +69,15 @@ def lines(file: Path, count: int) -> list[dict[str, Any]]:
         assert time.monotonic() < until, file.read_text() if file.exists() else "no file"
         time.sleep(0.01)
     return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def line(reader: BinaryIO) -> bytes:
+    """The next line of a pipe, once it is there."""
+    read = b""
+    while not read.endswith(b"\n"):
+        assert select.select([reader], [], [], 5)[0], "no line within five seconds"
+        read += reader.read(1)
+    return read
 
 
 def test_an_event_is_one_json_object_on_console_and_volume(tmp_path: Path) -> None:
@@ -66,21 +92,21 @@ def test_an_event_is_one_json_object_on_console_and_volume(tmp_path: Path) -> No
 
 
 def test_libraries_speak_in_the_same_shape() -> None:
-    program = Program(None)
+    program = Program(Path("/dev/null"))
     program.say("logging.getLogger('rq.worker').warning('job %s is late', 7)")
     (line,) = program.end()
     assert (line["event"], line["logger"], line["level"]) == ("job 7 is late", "rq.worker", "warning")
 
 
 def test_a_warning_of_python_is_logged() -> None:
-    program = Program(None)
+    program = Program(Path("/dev/null"))
     program.say("import warnings; warnings.simplefilter('always'); warnings.warn('soon gone')")
     (line,) = program.end()
     assert "soon gone" in line["event"]
 
 
 def test_a_traceback_is_one_line() -> None:
-    program = Program(None)
+    program = Program(Path("/dev/null"))
     program.say("exec('try:\\n 1/0\\nexcept ZeroDivisionError:\\n logger.exception(\"went_wrong\")')")
     (line,) = program.end()
     assert "ZeroDivisionError" in line["exception"]
@@ -88,15 +114,25 @@ def test_a_traceback_is_one_line() -> None:
 
 @pytest.mark.parametrize("text", ["two\\nlines", "\\r\\n{}", "\\x1b[2J", "\\u2028", "\\0"])
 def test_what_is_logged_cannot_begin_a_line_of_its_own(text: str) -> None:
-    program = Program(None)
+    program = Program(Path("/dev/null"))
     program.say(f"logger.info('event', text='{text}')")
     assert len(program.end()) == 1
 
 
 def test_what_is_below_the_level_is_not_logged() -> None:
-    program = Program(None)
+    program = Program(Path("/dev/null"))
     program.say("logger.debug('detail'); logging.getLogger('httpx').info('GET'); logger.info('event')")
     assert [line["event"] for line in program.end()] == ["event"]
+
+
+def test_a_logger_may_have_a_file_of_its_own(tmp_path: Path) -> None:
+    program = Program(tmp_path / "a.log")
+    own = f"{{'bridge': pathlib.Path({str(tmp_path / 'own.log')!r})}}"
+    program.say(f"log.configure('tests', pathlib.Path({str(tmp_path / 'a.log')!r}), own_files={own})")
+    program.say("log.get('bridge').info('its own'); log.get('parts').info('the common one')")
+    assert [line["event"] for line in lines(tmp_path / "own.log", 1)] == ["its own"]
+    assert [line["event"] for line in lines(tmp_path / "a.log", 1)] == ["the common one"]
+    assert sorted(line["event"] for line in program.end()) == ["its own", "the common one"]
 
 
 def test_a_folder_that_is_missing_stops_nobody(tmp_path: Path) -> None:
@@ -152,11 +188,11 @@ def test_a_volume_that_hangs_costs_lines_and_no_time(tmp_path: Path) -> None:
     program = Program(pipe, before="log.QUEUE_LINES = 10")
     assert program.say("[logger.info('line', number=n) for n in range(100)]") < 2
     # For reading; opened for writing too, it does not end when the other side opens its end anew.
-    with os.fdopen(os.open(pipe, os.O_RDWR), "rb") as reader:
-        kept = [json.loads(reader.readline()) for _ in range(10)]
+    with os.fdopen(os.open(pipe, os.O_RDWR), "rb", buffering=0) as reader:
+        kept = [json.loads(line(reader)) for _ in range(10)]
         program.say("logger.info('line', number=100)")
         while kept[-1].get("number") != 100:
-            kept.append(json.loads(reader.readline()))
+            kept.append(json.loads(line(reader)))
         program.end()
     numbers = [line["number"] for line in kept if line["event"] == "line"]
     dropped = [line["count"] for line in kept if line["event"] == "log_lines_dropped"]
@@ -215,7 +251,7 @@ def test_what_is_no_secret_stays(text: str) -> None:
     ],
 )
 def test_no_way_of_logging_shows_a_token(call: str) -> None:
-    program = Program(None)
+    program = Program(Path("/dev/null"))
     program.say(call)
     logged = program.end()
     assert len(logged) == 1

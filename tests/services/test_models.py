@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from services import journal
+from services.artifacts import Artifact, model_id
 from services.errors import InvalidName
 from services.journal import Journal
 from services.models import ModelFile, ModelIndex, find_by_name, folder_sizes
-from services.presets import Artifact, model_id
 from services.verified import Verified, VerifiedFiles
 from services.workspace import Workspace
 
@@ -29,11 +29,13 @@ def names(index: ModelIndex) -> list[str]:
     return sorted(f"{file.folder}/{file.name}" for file in index.scan().values())
 
 
+HOUR_AGO = time.time() - 3600
+
+
 def make_old(*paths: Path) -> None:
     """As if nothing had happened to them for an hour."""
-    then = time.time() - 3600
     for path in paths:
-        os.utime(path, (then, then))
+        os.utime(path, (HOUR_AGO, HOUR_AGO))
 
 
 def test_models_are_found_with_their_figures(index: ModelIndex, workspace: Workspace) -> None:
@@ -86,6 +88,26 @@ def test_a_new_model_is_seen_at_once(index: ModelIndex, workspace: Workspace) ->
     assert names(index) == ["loras/a.safetensors"]
     put(workspace, "loras/b.safetensors")
     assert names(index) == ["loras/a.safetensors", "loras/b.safetensors"]
+
+
+def test_a_second_model_under_the_same_time_stamp_is_seen(index: ModelIndex, workspace: Workspace) -> None:
+    first = put(workspace, "loras/a.safetensors")
+    make_old(first)
+    stamp = first.parent.stat().st_mtime_ns
+    assert names(index) == ["loras/a.safetensors"]
+    make_old(put(workspace, "loras/b.safetensors"))
+    os.utime(first.parent, ns=(stamp, stamp))
+    assert names(index) == ["loras/a.safetensors", "loras/b.safetensors"]
+
+
+def test_a_folder_that_does_not_change_is_not_read_again(index: ModelIndex, workspace: Workspace) -> None:
+    first = put(workspace, "loras/a.safetensors")
+    make_old(first, first.parent)
+    assert names(index) == ["loras/a.safetensors"]
+    # Behind the folder's back.
+    put(workspace, "loras/b.safetensors")
+    make_old(first.parent)
+    assert names(index) == ["loras/a.safetensors"]
 
 
 def test_a_model_that_is_gone_is_seen_at_once(index: ModelIndex, workspace: Workspace) -> None:

@@ -1,5 +1,3 @@
-import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -60,21 +58,3 @@ def test_a_stop_is_heard_until_it_is_taken_back(board: ProgressBoard) -> None:
 def test_a_stop_does_not_outlive_its_purpose(board: ProgressBoard, connection: redis.Redis) -> None:
     board.ask_to_stop("a")
     assert 0 < connection.ttl(stop_key("a")) <= STOP_SECONDS
-
-
-def test_the_reconciler_wakes_up_when_it_is_called(board: ProgressBoard) -> None:
-    timer = threading.Timer(0.1, board.wake_reconciler)
-    timer.start()
-    started = time.monotonic()
-    board.wait_for_wake(10)
-    timer.join()
-    assert time.monotonic() - started < 2
-
-
-def test_many_calls_are_one_call(board: ProgressBoard) -> None:
-    for _ in range(5):
-        board.wake_reconciler()
-    board.wait_for_wake(1)
-    started = time.monotonic()
-    board.wait_for_wake(1)
-    assert time.monotonic() - started > 0.5

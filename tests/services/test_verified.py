@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.presets import Artifact
+from services.artifacts import Artifact
 from services.verified import Verified, VerifiedFiles
 from services.workspace import Workspace
 

@@ -5,8 +5,10 @@ import msgspec
 import pytest
 from starlette.responses import PlainTextResponse
 
+from services.artifacts import Artifact
+from services.catalogue import Catalogue
 from services.errors import ComfyUIUnavailable, InvalidName, InvalidRequest, NotFound, WorkflowRefused
-from services.presets import Artifact, Catalogue, Preset
+from services.presets import Preset
 from services.workflows import MAX_NODES, Workflows, check, check_shape, parse
 from services.workspace import Workspace
 from tests.services.fake_comfyui import FakeComfyUI

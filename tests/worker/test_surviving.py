@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+from services.artifacts import model_id
 from services.downloads import CHECKPOINT_BYTES
-from services.presets import model_id
 from tests.fakes.model_host import ModelHost
 from tests.running import RunningSuite
 
