@@ -73,7 +73,7 @@ def sign_in(page: Page, suite: RunningSuite, path: str = "/") -> None:
 
 
 def test_from_the_login_to_the_picture(suite: RunningSuite, page: Page, model_host: ModelHost) -> None:
-    suite.add_preset(tiny_preset(model_host, throttle=250_000))
+    suite.add_preset(tiny_preset(model_host, throttle=20_000))
     with suite.client() as client:
         upload(suite, client, "in.png", picture(40, 30))
     page.goto(f"{suite.address}/presets")
@@ -97,6 +97,7 @@ def test_from_the_login_to_the_picture(suite: RunningSuite, page: Page, model_ho
         arg=[f"progress-{PRESET}", first],
     )
     look(page, "3-installing")
+    model_host.behave("/tiny.safetensors", throttle=None)
     expect(page.get_by_test_id(f"state-{PRESET}")).to_contain_text("Installed", timeout=30_000)
     look(page, "4-installed")
 
@@ -130,12 +131,15 @@ def test_a_phone_shows_every_page_without_scrolling_sideways(suite: RunningSuite
 def test_comfyuis_own_front_end_works_behind_the_login(suite: RunningSuite, context: BrowserContext) -> None:
     page = context.new_page()
     sign_in(page, suite)
+    frames: list[Any] = []
+
+    def listen(opened: Page) -> None:
+        opened.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(frame)))
+
+    context.on("page", listen)
     with context.expect_page() as opened:
         page.get_by_role("link", name="Open ComfyUI").click()
     editor = opened.value
-    frames: list[Any] = []
-    editor.on("websocket", lambda socket: socket.on("framereceived", lambda frame: frames.append(frame)))
-    editor.reload()
     editor.wait_for_function("() => window.app && window.app.graph", timeout=60_000)
     expect(editor.locator("canvas").first).to_be_visible()
     editor.wait_for_timeout(2000)
