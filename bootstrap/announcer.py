@@ -22,9 +22,6 @@ READY_SECONDS = 600.0
 
 def start(state_dir: Path, supervisor_socket: Path, ready_line: str) -> None:
     """Forks it. `ready_line` has one `{}`: the seconds since the start."""
-    with contextlib.suppress(FileNotFoundError):
-        # Left over when the last supervisord was killed: connecting to it wakes nobody.
-        supervisor_socket.unlink()
     if os.fork() == 0:
         status = 1
         try:

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from services import settings
 from services.comfyui_starts import MAX_STARTS, WINDOW_SECONDS, StartLedger
-from services.metrics import has_nvidia_gpu
+from services.gpus import Gpus
 from services.settings import Settings
 from services.workspace import Workspace, write_atomic
 
@@ -111,7 +111,7 @@ def environment(config: Settings) -> dict[str, str]:
 
 
 def _on_cpu(config: Settings) -> bool:
-    return config.comfyui_device == "cpu" or (config.comfyui_device == "auto" and not has_nvidia_gpu())
+    return config.comfyui_device == "cpu" or (config.comfyui_device == "auto" and not Gpus())
 
 
 if __name__ == "__main__":

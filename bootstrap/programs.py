@@ -50,10 +50,23 @@ def prepare_state(settings: Settings, users: Users) -> None:
             ("comfyui/home", comfyui, 0o700),
         ):
             make_folder(settings.state_dir / name, owner, mode)
+        for left_over in settings.sockets_dir.iterdir():
+            # Of programs that were killed: a socket that is there says that someone listens.
+            left_over.unlink()
     except OSError as error:
         raise CannotStart(
             f"STATE_DIR={settings.state_dir} cannot be used: {error.strerror} ({error.filename})"
         ) from None
+
+
+def check_alone(settings: Settings) -> None:
+    """Raises CannotStart when a suite runs from the same STATE_DIR: two would take each other's sockets away."""
+    with socket.socket(socket.AF_UNIX) as line:
+        try:
+            line.connect(str(settings.supervisor_socket))
+        except OSError:
+            return
+    raise CannotStart(f"a suite runs from STATE_DIR={settings.state_dir} already: stop it, or set STATE_DIR to another")
 
 
 def check_ports(settings: Settings) -> None:

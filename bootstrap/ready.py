@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 
 from services import settings
-from services.boot import Boot, BootRecord, Step, log_line
+from services.boot import Boot, BootRecord, Step, let_the_dashboard_start, log_line
+from services.errors import Unavailable
 from services.processes import Processes
 from services.settings import Settings
 
@@ -20,6 +21,7 @@ HEALTH_SECONDS = 30.0
 
 def main() -> int:
     config = settings.from_environment()
+    let_the_dashboard_start(config.dashboard_socket)
     record = BootRecord(config.state_dir)
     boot = record.read()
     checks = _checks(config)
@@ -50,17 +52,17 @@ def _becomes_ready(config: Settings) -> bool:
 def _checks(config: Settings) -> dict[str, Callable[[], bool]]:
     processes = Processes(config.supervisor_socket)
 
-    def running(prefix: str) -> Callable[[], bool]:
-        def check() -> bool:
-            found = [process for process in processes.all() if process.name.startswith(prefix)]
-            return bool(found) and all(process.state == "running" for process in found)
-
-        return check
+    def workers_run() -> bool:
+        try:
+            found = [process for process in processes.all() if process.name.startswith("worker")]
+        except Unavailable:
+            return False
+        return bool(found) and all(process.state == "running" for process in found)
 
     return {
         "nginx": lambda: _status(config.dashboard_port, "/_suite/starting.css") == 200,
         "Dashboard": lambda: _status(config.dashboard_port, "/healthz") == 200,
-        "Queue and workers": running("worker"),
+        "Queue and workers": workers_run,
         "ComfyUI": lambda: _status(config.comfyui_loopback_port, "/system_stats") == 200,
     }
 

@@ -10,9 +10,10 @@ from dashboard.formats import duration_text, speed_text
 from services import installs
 from services.boot import Step
 from services.catalogue import Catalogue, Problem
+from services.gpus import Gpu
 from services.health import ComfyUIHealth
 from services.installs import InstallStatus, PresetState, View
-from services.metrics import Cpu, Gpu, Memory, Network
+from services.metrics import Cpu, Memory, Network
 from services.models import ModelFile
 from services.presets import Kind, Preset
 from services.processes import Process

@@ -39,8 +39,8 @@ async def newest(suite: Suite, limit: int) -> list[Output]:
 async def output_file(request: Request) -> Response:
     """`/outputs/{path}`. Raises NotFound, InvalidName."""
     suite, path = suite_of(request), request.path_params["path"]
-    file = Workspace(suite.settings.workspace).output_file(path)
-    if not await suite.volume.run(file.is_file):
+    workspace = Workspace(suite.settings.workspace)
+    if not await suite.volume.run(lambda: workspace.output_file(path).is_file()):
         raise NotFound(f"there is no output '{path[:200]}'")
     return _handed_to_nginx("output", path)
 

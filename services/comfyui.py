@@ -1,15 +1,21 @@
 """ComfyUI's HTTP API, as it was measured (0.3.75 and 0.33.0), in the suite's words."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote
 
 import httpx
+import msgspec
 from msgspec import Struct
 
 from services.errors import ComfyUIUnavailable, WorkflowRefused
 
+T = TypeVar("T")
 Prompt = dict[str, dict[str, Any]]
 Media = Literal["image", "video", "audio", "other"]
+
+# Of an error's text: a model that does not fit is told with the names of all its tensors.
+MAX_REASON_CHARACTERS = 2_000
 
 _MEDIA: dict[Media, set[str]] = {
     "image": {".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".bmp"},
@@ -29,7 +35,7 @@ class Submitted(Struct, frozen=True):
 
     prompt_id: str
     number: float
-    refused_outputs: dict[str, Any]
+    refused_outputs: dict[str, Any] = msgspec.field(default_factory=dict, name="node_errors")
 
 
 class QueuedPrompt(Struct, frozen=True):
@@ -65,65 +71,131 @@ class Ending(Struct, frozen=True):
     outputs: tuple[OutputFile, ...]
 
 
+class _System(Struct):
+    comfyui_version: str = "unknown"
+    python_version: str = ""
+    pytorch_version: str = ""
+
+
+class _SystemStats(Struct):
+    system: _System
+
+
+class _Row(Struct, array_like=True):
+    number: float
+    prompt_id: str
+    prompt: Prompt
+    extra_data: dict[str, Any]
+
+
+class _Queue(Struct):
+    queue_running: list[_Row]
+    queue_pending: list[_Row]
+
+
+class _Status(Struct):
+    status_str: str = ""
+    messages: list[tuple[str, dict[str, Any]]] = []
+
+
+class _HistoryEntry(Struct):
+    outputs: dict[str, dict[str, Any]] = {}
+    status: _Status | None = None
+
+
+class _Problem(Struct):
+    message: str = ""
+    details: str = ""
+
+
+class _NodeProblems(Struct):
+    class_type: str = ""
+    errors: list[_Problem] = []
+
+
+class _Refusal(Struct):
+    """A few of ComfyUI's checks answer with a bare text, and with an empty list of nodes."""
+
+    error: _Problem | str
+    node_errors: dict[str, _NodeProblems] | list[Any] = {}
+
+
 class ComfyUI:
-    """One ComfyUI. Every method raises ComfyUIUnavailable when it does not answer."""
+    """One ComfyUI. Every method raises ComfyUIUnavailable when it does not answer, or something else does for it."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
 
     async def info(self) -> ComfyUIInfo:
-        stats = (await self._request("GET", "/system_stats", timeout=3.0)).json()["system"]
-        return ComfyUIInfo(
-            version=str(stats.get("comfyui_version", "unknown")),
-            python_version=str(stats.get("python_version", "")).split(" ")[0],
-            torch_version=str(stats.get("pytorch_version", "")),
-        )
+        system = (await self._ask(_SystemStats, "GET", "/system_stats", timeout=3.0)).system
+        return ComfyUIInfo(system.comfyui_version, system.python_version.split(" ")[0], system.pytorch_version)
 
     async def submit(self, prompt: Prompt, *, prompt_id: str, client_id: str, title: str) -> Submitted:
         """Puts `prompt` (API format) at the queue's end. Raises WorkflowRefused with ComfyUI's own reasons."""
         body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": client_id, "extra_data": {"title": title}}
-        answer = await self._request("POST", "/prompt", json=body)
-        if answer.status_code != 200:
+        answer = await self._send("POST", "/prompt", json=body)
+        if answer.is_client_error:
             raise _refusal(answer)
-        accepted = answer.json()
-        return Submitted(str(accepted["prompt_id"]), float(accepted["number"]), dict(accepted.get("node_errors") or {}))
+        return _content(answer, Submitted)
 
     async def queue(self) -> QueueState:
-        state = (await self._request("GET", "/queue")).json()
-        return QueueState(_queued(state["queue_running"]), _queued(state["queue_pending"]))
+        state = await self._ask(_Queue, "GET", "/queue")
+        return QueueState(_queued(state.queue_running), _queued(state.queue_pending))
 
     async def clear_queue(self) -> None:
-        await self._request("POST", "/queue", json={"clear": True})
+        _require_ok(await self._send("POST", "/queue", json={"clear": True}))
 
     async def remove(self, prompt_id: str) -> None:
         """Takes a waiting prompt out of the queue; nothing happens when it is not waiting."""
-        await self._request("POST", "/queue", json={"delete": [prompt_id]})
+        _require_ok(await self._send("POST", "/queue", json={"delete": [prompt_id]}))
 
     async def interrupt(self, prompt_id: str) -> None:
         """Stops `prompt_id` if it is the one that runs; another one is left alone. Takes until the node notices."""
-        await self._request("POST", "/interrupt", json={"prompt_id": prompt_id})
+        _require_ok(await self._send("POST", "/interrupt", json={"prompt_id": prompt_id}))
 
     async def ending(self, prompt_id: str) -> Ending | None:
         """How `prompt_id` ended; None while it runs, or when ComfyUI knows nothing of it (its history is in memory)."""
-        entry = (await self._request("GET", f"/history/{prompt_id}")).json().get(prompt_id)
+        entry = (await self._ask(dict[str, _HistoryEntry], "GET", f"/history/{_segment(prompt_id)}")).get(prompt_id)
         return None if entry is None else _ending(entry)
 
     async def node_definition(self, class_type: str) -> dict[str, Any] | None:
         """`/object_info` of one node class; None when ComfyUI has no such node."""
-        path = "/object_info/" + str(httpx.URL(path=f"/{class_type}").raw_path, "ascii").lstrip("/")
-        found = (await self._request("GET", path)).json().get(class_type)
-        return dict(found) if found else None
+        answer = await self._send("GET", f"/object_info/{_segment(class_type)}")
+        if answer.status_code == 404:
+            return None
+        return _content(answer, dict[str, dict[str, Any]]).get(class_type)
 
-    async def _request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+    async def _ask(self, shape: type[T], method: str, path: str, **arguments: Any) -> T:
+        return _content(await self._send(method, path, **arguments), shape)
+
+    async def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         try:
-            response = await self._http.request(method, path, **arguments)
-        except httpx.HTTPError as error:
+            return await self._http.request(method, path, **arguments)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ComfyUIUnavailable(f"ComfyUI does not answer ({type(error).__name__})") from None
-        if response.status_code >= 500:
-            raise ComfyUIUnavailable(
-                f"ComfyUI failed at {method} {path} (HTTP {response.status_code}); its log says why"
-            )
-        return response
+
+
+def _segment(name: str) -> str:
+    """One segment of a path, whatever `name` holds. Dots too: clients take `..` for a step up."""
+    return quote(name, safe="").replace(".", "%2E")
+
+
+def _require_ok(answer: httpx.Response) -> None:
+    if answer.status_code != 200:
+        raise ComfyUIUnavailable(f"ComfyUI failed at {_asked(answer)} (HTTP {answer.status_code}); its log says why")
+
+
+def _content(answer: httpx.Response, shape: type[T]) -> T:
+    _require_ok(answer)
+    try:
+        # Not msgspec's decoder: ComfyUI writes NaN and Infinity, as Python does, and JSON has neither.
+        return msgspec.convert(answer.json(), shape)
+    except (ValueError, RecursionError):
+        raise ComfyUIUnavailable(f"what answers {_asked(answer)} does not talk like ComfyUI") from None
+
+
+def _asked(answer: httpx.Response) -> str:
+    return f"{answer.request.method} {answer.request.url.path}"
 
 
 def media_of(filename: str) -> Media:
@@ -134,49 +206,55 @@ def media_of(filename: str) -> Media:
     return "other"
 
 
-def _queued(rows: list[list[Any]]) -> tuple[QueuedPrompt, ...]:
-    return tuple(
-        QueuedPrompt(str(row[1]), float(row[0]), row[2], row[3]) for row in sorted(rows, key=lambda row: row[0])
-    )
+def _queued(rows: list[_Row]) -> tuple[QueuedPrompt, ...]:
+    ordered = sorted(rows, key=lambda row: row.number)
+    return tuple(QueuedPrompt(row.prompt_id, row.number, row.prompt, row.extra_data) for row in ordered)
 
 
 def _refusal(answer: httpx.Response) -> WorkflowRefused:
     try:
         body = answer.json()
-        error, node_errors = body["error"], body.get("node_errors") or {}
-    except (ValueError, KeyError, TypeError):
+        refusal = msgspec.convert(body, _Refusal)
+    except (ValueError, RecursionError):
         return WorkflowRefused(f"ComfyUI refused the workflow (HTTP {answer.status_code}): {answer.text[:200]}")
-    # A few of ComfyUI's checks answer with a bare text.
-    message = error.get("message", "") if isinstance(error, Mapping) else str(error)
-    details = error.get("details", "") if isinstance(error, Mapping) else ""
+    error = _Problem(refusal.error) if isinstance(refusal.error, str) else refusal.error
+    nodes = refusal.node_errors if isinstance(refusal.node_errors, dict) else {}
     problems = [
-        f"node {node_id} ({found.get('class_type')}): {problem.get('message')}: {problem.get('details')}"
-        for node_id, found in node_errors.items()
-        for problem in found.get("errors", [])
+        f"node {node_id} ({found.class_type}): {problem.message}: {problem.details}"
+        for node_id, found in nodes.items()
+        for problem in found.errors
     ]
-    text = "; ".join([f"{message} {details}".strip(), *problems[:5]])
-    return WorkflowRefused(f"ComfyUI refused the workflow: {text}", {"node_errors": node_errors, "error": error})
-
-
-def _ending(entry: Mapping[str, Any]) -> Ending:
-    status = entry.get("status") or {}
-    messages: dict[str, Any] = dict(status.get("messages", []))
-    outputs = tuple(
-        OutputFile(str(file["filename"]), str(file.get("subfolder", "")), file.get("type") == "output")
-        for node in entry.get("outputs", {}).values()
-        for files in node.values()
-        if isinstance(files, list)
-        for file in files
-        if isinstance(file, Mapping) and file.get("filename") and file.get("type") in {"output", "temp"}
+    text = "; ".join([f"{error.message} {error.details}".strip(), *problems[:5]])
+    return WorkflowRefused(
+        f"ComfyUI refused the workflow: {text}",
+        {"node_errors": body.get("node_errors") or {}, "error": body["error"]},
     )
-    if status.get("status_str") == "success":
+
+
+def _ending(entry: _HistoryEntry) -> Ending:
+    status = entry.status or _Status()
+    messages = dict(status.messages)
+    outputs = _output_files(entry.outputs.values())
+    if status.status_str == "success":
         return Ending("success", None, _seconds(messages, "execution_success"), outputs)
     if "execution_interrupted" in messages:
         return Ending("interrupted", None, _seconds(messages, "execution_interrupted"), outputs)
     failure = messages.get("execution_error", {})
     reason = str(failure.get("exception_message", "")).strip() or "ComfyUI does not say why"
     where = f"node {failure['node_id']} ({failure.get('node_type')}): " if failure.get("node_id") else ""
-    return Ending("error", where + reason, _seconds(messages, "execution_error"), outputs)
+    return Ending("error", where + reason[:MAX_REASON_CHARACTERS], _seconds(messages, "execution_error"), outputs)
+
+
+def _output_files(nodes: Iterable[Mapping[str, Any]]) -> tuple[OutputFile, ...]:
+    """Nodes put what they like beside their files: texts, numbers, settings."""
+    return tuple(
+        OutputFile(str(file["filename"]), str(file.get("subfolder") or ""), file.get("type") == "output")
+        for node in nodes
+        for files in node.values()
+        if isinstance(files, list)
+        for file in files
+        if isinstance(file, Mapping) and file.get("filename") and file.get("type") in ("output", "temp")
+    )
 
 
 def _seconds(messages: Mapping[str, Any], end: str) -> float | None:

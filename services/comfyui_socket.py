@@ -5,11 +5,10 @@ silences the new one. What was missed meanwhile is caught up through `/queue` an
 """
 
 import asyncio
-import contextlib
 import struct
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -25,7 +24,10 @@ MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 _PREVIEW = 1
 _PREVIEW_WITH_METADATA = 4
-_MIME_TYPES = {1: "image/jpeg", 2: "image/png"}
+
+T = TypeVar("T")
+# The only ones that ComfyUI sends, and the only ones that a browser is to be told.
+MimeType = Literal["image/jpeg", "image/png"]
 
 _log = log.get("comfyui_bridge")
 
@@ -50,10 +52,17 @@ class Message(Struct, frozen=True):
 class Preview(Struct, frozen=True):
     """A picture of the running node. `prompt_id` and `node_id` are None from a ComfyUI too old to say."""
 
-    mime_type: str
+    mime_type: MimeType
     image: bytes
     prompt_id: str | None
     node_id: str | None
+
+
+class _Metadata(Struct):
+    node_id: str | None = None
+    display_node_id: str | None = None
+    prompt_id: str | None = None
+    image_type: MimeType = "image/jpeg"
 
 
 Event = Connected | Disconnected | Message | Preview
@@ -70,6 +79,8 @@ async def events(port: int) -> AsyncIterator[Event]:
                 max_size=MAX_MESSAGE_BYTES,
                 compression=None,
                 proxy=None,
+                # While it reads a large model ComfyUI may not answer for a minute; a dead one closes the connection.
+                ping_interval=None,
             ) as socket:
                 await socket.send('{"type":"feature_flags","data":{"supports_preview_metadata":true}}')
                 failures = 0
@@ -91,11 +102,7 @@ async def events(port: int) -> AsyncIterator[Event]:
 
 def parse(raw: str | bytes) -> Message | Preview | None:
     """An event, or None for what the suite has no use for."""
-    if isinstance(raw, bytes):
-        return _parse_preview(raw)
-    with contextlib.suppress(msgspec.DecodeError):
-        return msgspec.json.decode(raw, type=Message)
-    return None
+    return _parse_preview(raw) if isinstance(raw, bytes) else _decode(raw, Message)
 
 
 def _parse_preview(raw: bytes) -> Preview | None:
@@ -104,12 +111,19 @@ def _parse_preview(raw: bytes) -> Preview | None:
         return None
     event, second = struct.unpack(">II", raw[:8])
     if event == _PREVIEW:
-        return Preview(_MIME_TYPES.get(second, "image/jpeg"), raw[8:], None, None)
+        return Preview("image/png" if second == 2 else "image/jpeg", raw[8:], None, None)
     if event != _PREVIEW_WITH_METADATA:
         return None
-    try:
-        metadata = msgspec.json.decode(raw[8 : 8 + second], type=dict[str, Any])
-    except msgspec.DecodeError:
+    metadata = _decode(raw[8 : 8 + second], _Metadata)
+    if metadata is None:
         return None
-    node_id = metadata.get("display_node_id") or metadata.get("node_id")
-    return Preview(str(metadata.get("image_type", "image/jpeg")), raw[8 + second :], metadata.get("prompt_id"), node_id)
+    node_id = metadata.display_node_id or metadata.node_id
+    return Preview(metadata.image_type, raw[8 + second :], metadata.prompt_id, node_id)
+
+
+def _decode(data: str | bytes, shape: type[T]) -> T | None:
+    """Custom nodes send what they like: None for what does not fit."""
+    try:
+        return msgspec.json.decode(data, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

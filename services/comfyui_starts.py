@@ -31,7 +31,7 @@ class StartLedger:
     def read(self) -> Ledger:
         try:
             return msgspec.json.decode(self._file.read_bytes(), type=Ledger)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return Ledger()
 
     def begin(self) -> Ledger:

@@ -15,8 +15,13 @@ ComfyUIState = Literal["starting", "ready", "stopped", "failed"]
 LOG_TAIL_BYTES = 16_384
 LOG_TAIL_LINES = 40
 
-# Colours and cursor movements (ECMA-48), and other characters a terminal would act on.
-_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]|[\x00-\x08\x0b-\x1f\x7f]")
+# What a terminal would act on (ECMA-48).
+_ESCAPES = re.compile(
+    r"\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)"  # strings: window titles, links
+    r"|\x1b\[[0-?]*[ -/]*[@-~]"  # colours and cursor movements
+    r"|\x1b[ -/]*[0-~]"  # character sets, modes
+    r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
+)
 
 
 class ComfyUIHealth(Struct, frozen=True):

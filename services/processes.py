@@ -31,7 +31,7 @@ class Processes:
     """Blocking: each call is a round trip to supervisord."""
 
     def __init__(self, supervisor_socket: Path) -> None:
-        self._transport = _UnixTransport(supervisor_socket)
+        self._socket = supervisor_socket
 
     def all(self) -> list[Process]:
         """Raises Unavailable when supervisord does not answer."""
@@ -53,14 +53,16 @@ class Processes:
                 raise Unavailable(f"{name}: supervisord says {fault.faultString}") from None
 
     def _call(self, method: str, *arguments: Any) -> Any:
+        # One connection per call: calls come from several threads at once.
+        transport = _UnixTransport(self._socket)
         try:
-            proxy = xmlrpc.client.ServerProxy("http://supervisord", transport=self._transport)
-            return getattr(proxy.supervisor, method)(*arguments)
+            with xmlrpc.client.ServerProxy("http://supervisord", transport=transport) as proxy:
+                return getattr(proxy.supervisor, method)(*arguments)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode == _SHUTDOWN_STATE:
                 raise Unavailable("supervisord is stopping the suite") from None
             raise
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
             raise Unavailable(f"supervisord does not answer ({error})") from None
 
 
@@ -92,4 +94,7 @@ class _UnixTransport(xmlrpc.client.Transport):
         self._path = path
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        return _UnixConnection(self._path)
+        connection = _UnixConnection(self._path)
+        # Where `close()` looks for it.
+        self._connection = host, connection
+        return connection

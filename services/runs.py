@@ -2,18 +2,20 @@
 
 import asyncio
 import contextlib
+import math
 import time
 import uuid
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import quote
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
 from services import log
 from services.comfyui import ComfyUI, Ending, Media, OutputFile, Prompt, QueuedPrompt, QueueState, media_of
-from services.comfyui_socket import Connected, Disconnected, Event, Message, Preview
+from services.comfyui_socket import Connected, Disconnected, Event, Message, MimeType, Preview
 from services.errors import ComfyUIUnavailable, NotFound
 
 KEEP_RUNS = 100
@@ -69,6 +71,30 @@ class QueueView(Struct, frozen=True):
     pending: tuple[QueueItem, ...]
 
 
+# No more than every reader of JSON can hold.
+_Count = Annotated[float, msgspec.Meta(ge=0, le=2**53)]
+
+
+class _NodeState(Struct):
+    state: str = ""
+
+
+class _Told(Struct):
+    """What ComfyUI's messages about a prompt say: each has some of it."""
+
+    prompt_id: str
+    node: str | None = None
+    nodes: list[str] | dict[str, _NodeState] = []
+    value: _Count = 0.0
+    max: _Count = 0.0
+
+    @property
+    def finished(self) -> set[str]:
+        if isinstance(self.nodes, list):
+            return set(self.nodes)
+        return {node_id for node_id, node in self.nodes.items() if node.state == "finished"}
+
+
 Change = Literal["queue", "progress", "finished"]
 
 
@@ -83,10 +109,12 @@ class RunBook:
         self._on_change = on_change
         self._client_id = ""
         self._connected = asyncio.Event()
+        self._catching_up = asyncio.Lock()
+        self._submitting: set[str] = set()
         self._runs: dict[str, Run] = {}
         self._classes: dict[str, dict[str, str]] = {}
         self._done: dict[str, set[str]] = {}
-        self._previews: dict[str, tuple[str, bytes, float]] = {}
+        self._previews: dict[str, tuple[MimeType, bytes, float]] = {}
 
     async def submit(self, prompt: Prompt, title: str) -> Run:
         """The one way in for every run. Raises WorkflowRefused, ComfyUIUnavailable."""
@@ -95,11 +123,15 @@ class RunBook:
         prompt_id = str(uuid.uuid4())
         # Known before it is sent: its first event may be faster than the answer.
         self._add(prompt_id, title, prompt)
+        self._submitting.add(prompt_id)
         try:
             await self._comfyui.submit(prompt, prompt_id=prompt_id, client_id=self._client_id, title=title)
         except BaseException:
             self._forget(prompt_id)
+            self._on_change("queue", None)
             raise
+        finally:
+            self._submitting.discard(prompt_id)
         _log.info("run_submitted", prompt_id=prompt_id, title=title, nodes=len(prompt))
         await self.catch_up()
         return self.get(prompt_id)
@@ -127,7 +159,7 @@ class RunBook:
         except KeyError:
             raise NotFound(f"there is no run '{prompt_id[:60]}'") from None
 
-    def preview(self, prompt_id: str) -> tuple[str, bytes]:
+    def preview(self, prompt_id: str) -> tuple[MimeType, bytes]:
         """(MIME type, picture) of the newest preview. Raises NotFound."""
         if prompt_id not in self._previews:
             raise NotFound(f"run '{prompt_id[:60]}' has no preview")
@@ -136,13 +168,15 @@ class RunBook:
 
     def recent(self) -> tuple[Run, ...]:
         """Newest first."""
-        return tuple(sorted(self._runs.values(), key=lambda run: run.submitted_at, reverse=True))
+        return tuple(reversed(self._runs.values()))
 
     def queue(self) -> QueueView:
-        pending = sorted((r for r in self._runs.values() if r.state == "pending"), key=lambda run: run.position or 0)
+        waiting = [run for run in self._runs.values() if run.state == "pending"]
+        # What ComfyUI has not given a place yet comes last.
+        pending = sorted(waiting, key=lambda run: run.position or math.inf)
         return QueueView(
             running=tuple(run for run in self._runs.values() if run.state == "running"),
-            pending=tuple(QueueItem(r.prompt_id, r.title, r.position or n) for n, r in enumerate(pending, start=1)),
+            pending=tuple(QueueItem(r.prompt_id, r.title, position) for position, r in enumerate(pending, start=1)),
         )
 
     async def handle(self, event: Event) -> None:
@@ -156,64 +190,69 @@ class RunBook:
                 self._connected.clear()
             case Preview():
                 self._show_preview(event)
-            case Message(type="status"):
+            case Message(type="status") | Message(type="executing", data={"node": None}):
                 await self.catch_up()
             case Message():
                 self._follow(event)
 
     async def catch_up(self) -> None:
         """Makes this book agree with ComfyUI's queue and history."""
-        try:
-            state = await self._comfyui.queue()
-            changed = self._take_over(state)
-            present = {queued.prompt_id for queued in (*state.running, *state.pending)}
-            for run in [run for run in self._runs.values() if not run.is_over and run.prompt_id not in present]:
-                changed = True
-                self._finish(run, await self._comfyui.ending(run.prompt_id))
-        except ComfyUIUnavailable as error:
-            _log.info("catch_up_postponed", reason=error.message)
-            return
-        if changed:
+        # One after the other: an older answer must not undo what a newer one said.
+        async with self._catching_up:
+            try:
+                await self._agree()
+            except ComfyUIUnavailable as error:
+                _log.info("catch_up_postponed", reason=error.message)
+
+    async def _agree(self) -> None:
+        """Asks first and changes then, so that a question without an answer leaves the book as it was."""
+        # Who must be in the answer: those that ComfyUI had accepted before it was asked.
+        expected = [id_ for id_, run in self._runs.items() if not run.is_over and id_ not in self._submitting]
+        state = await self._comfyui.queue()
+        present = {queued.prompt_id for queued in (*state.running, *state.pending)}
+        endings = {id_: await self._comfyui.ending(id_) for id_ in expected if id_ not in present}
+        changed = self._take_over(state)
+        for id_, ending in endings.items():
+            self._finish(self._runs[id_], ending)
+        if changed or endings:
             self._on_change("queue", None)
 
     def _take_over(self, state: QueueState) -> bool:
+        """Moves runs forward only: events may have told more than `state` knows."""
         before = dict(self._runs)
         for queued in (*state.running, *state.pending):
             if queued.prompt_id not in self._runs:
                 self._add(queued.prompt_id, _title(queued), queued.prompt)
         for queued in state.running:
+            self._runs[queued.prompt_id] = _started(self._runs[queued.prompt_id])
+        for position, queued in enumerate(state.pending, start=1):
             run = self._runs[queued.prompt_id]
             if run.state == "pending":
-                self._runs[run.prompt_id] = replace(run, state="running", position=None, started_at=time.time())
-        for position, queued in enumerate(state.pending, start=1):
-            self._runs[queued.prompt_id] = replace(self._runs[queued.prompt_id], state="pending", position=position)
+                self._runs[run.prompt_id] = replace(run, position=position)
         return before != self._runs
 
     def _follow(self, message: Message) -> None:
-        run = self._runs.get(str(message.data.get("prompt_id", "")))
+        try:
+            told = msgspec.convert(message.data, _Told)
+        except msgspec.ValidationError:
+            return
+        run = self._runs.get(told.prompt_id)
         if run is None or run.is_over:
             return
+        run, classes = _started(run), self._classes[run.prompt_id]
         done = self._done.setdefault(run.prompt_id, set())
-        if run.state == "pending":
-            run = replace(run, state="running", position=None, started_at=time.time())
         match message.type:
-            case "execution_cached":
-                done.update(map(str, message.data.get("nodes", [])))
-            case "executing" if message.data.get("node"):
-                node_id = str(message.data["node"])
-                if run.node_id not in {None, node_id}:
+            case "execution_cached" | "progress_state":
+                done.update(told.finished)
+            case "executed" if told.node:
+                done.add(told.node)
+            case "executing" if told.node:
+                if run.node_id not in {None, told.node}:
                     done.add(str(run.node_id))
-                run = replace(
-                    run, node_id=node_id, node_class=self._classes[run.prompt_id].get(node_id), step=None, steps=None
-                )
-            case "executed":
-                done.add(str(message.data.get("node")))
+                run = replace(run, node_id=told.node, node_class=classes.get(told.node), step=None, steps=None)
             case "progress":
-                run = replace(run, step=int(message.data["value"]), steps=int(message.data["max"]))
-            case "progress_state":
-                nodes = message.data.get("nodes", {})
-                done.update(node_id for node_id, node in nodes.items() if node.get("state") == "finished")
-        self._runs[run.prompt_id] = _with_progress(run, len(done))
+                run = replace(run, step=int(told.value), steps=int(told.max))
+        self._runs[run.prompt_id] = _with_progress(run, done & classes.keys())
         self._on_change("progress", self._runs[run.prompt_id])
 
     def _finish(self, run: Run, ending: Ending | None) -> None:
@@ -247,8 +286,7 @@ class RunBook:
         self._on_change("finished", finished)
 
     def _show_preview(self, preview: Preview) -> None:
-        running = [run for run in self._runs.values() if run.state == "running"]
-        run = self._runs.get(preview.prompt_id or "") or (running[0] if running else None)
+        run = self._run_of(preview)
         if run is None or run.is_over:
             return
         now = time.monotonic()
@@ -259,6 +297,11 @@ class RunBook:
         shown = replace(run, preview_url=f"/api/runs/{run.prompt_id}/preview?at={int(now * 1000)}")
         self._runs[run.prompt_id] = shown
         self._on_change("progress", shown)
+
+    def _run_of(self, preview: Preview) -> Run | None:
+        if preview.prompt_id is not None:
+            return self._runs.get(preview.prompt_id)
+        return next((run for run in self._runs.values() if run.state == "running"), None)
 
     def _add(self, prompt_id: str, title: str, prompt: Prompt) -> None:
         self._runs[prompt_id] = Run(prompt_id, title, "pending", nodes_total=len(prompt), submitted_at=time.time())
@@ -272,12 +315,16 @@ class RunBook:
             known.pop(prompt_id, None)
 
 
-def _with_progress(run: Run, done: int) -> Run:
-    total = max(run.nodes_total, 1)
-    share = (run.step or 0) / run.steps if run.steps and done < total else 0.0
-    return replace(
-        run, nodes_done=min(done, run.nodes_total), progress=round(min(100 * (done + share) / total, 100.0), 1)
-    )
+def _started(run: Run) -> Run:
+    return replace(run, state="running", position=None, started_at=time.time()) if run.state == "pending" else run
+
+
+def _with_progress(run: Run, done: set[str]) -> Run:
+    """`done` are nodes of the prompt. The steps of a node that is done count as the node; a bar that a node starts
+    anew holds the progress where it was."""
+    share = min(run.step / run.steps, 1.0) if run.step and run.steps and run.node_id not in done else 0.0
+    progress = min(100 * (len(done) + share) / max(run.nodes_total, 1), 100.0)
+    return replace(run, nodes_done=len(done), progress=max(run.progress, round(progress, 1)))
 
 
 def _title(queued: QueuedPrompt) -> str:

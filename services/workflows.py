@@ -20,6 +20,8 @@ from services.workspace import Workspace, write_atomic
 Source = Literal["user", "templates", "presets"]
 SOURCES: tuple[Source, ...] = ("user", "templates", "presets")
 MAX_NODES = 5_000
+# ComfyUI is asked for each class by an address that holds its name.
+MAX_CLASS_CHARACTERS = 200
 
 
 class WorkflowSummary(Struct, frozen=True):
@@ -114,17 +116,20 @@ def check_shape(value: Any) -> Prompt:
     if len(value) > MAX_NODES:
         raise InvalidRequest(f"a workflow of {len(value)} nodes; at most {MAX_NODES} are taken")
     for node_id, node in value.items():
-        if (
-            not isinstance(node, Mapping)
-            or not isinstance(node.get("class_type"), str)
-            or not isinstance(node.get("inputs"), Mapping)
-        ):
+        if not _is_node(node):
             raise InvalidRequest(f"node '{str(node_id)[:40]}': each node needs a 'class_type' and 'inputs'")
     return {str(node_id): dict(node) for node_id, node in value.items()}
 
 
+def _is_node(value: Any) -> bool:
+    if not isinstance(value, Mapping) or not isinstance(value.get("inputs"), Mapping):
+        return False
+    class_type = value.get("class_type")
+    return isinstance(class_type, str) and 0 < len(class_type) <= MAX_CLASS_CHARACTERS
+
+
 async def check(prompt: Prompt, comfyui: ComfyUI, catalogue: Catalogue) -> None:
-    """Raises WorkflowRefused, with every missing model and node class; ComfyUIUnavailable."""
+    """Raises WorkflowRefused, with every missing model and node class in its details; ComfyUIUnavailable."""
     definitions = {
         class_type: await comfyui.node_definition(class_type)
         for class_type in {node["class_type"] for node in prompt.values()}
@@ -134,29 +139,29 @@ async def check(prompt: Prompt, comfyui: ComfyUI, catalogue: Catalogue) -> None:
         for node_id, node in prompt.items()
         if definitions[node["class_type"]] is None
     ]
-    missing = [
+    missing_models = [
         model
         for node_id, node in prompt.items()
         if (definition := definitions[node["class_type"]]) is not None
         for model in _missing_models(node_id, node, definition, catalogue)
     ]
-    if not missing and not missing_nodes:
+    if not missing_models and not missing_nodes:
         return
     parts = []
-    if missing:
-        parts.append("missing models: " + ", ".join(sorted({f"{m.folder or '?'}/{m.name}" for m in missing})))
+    if missing_models:
+        parts.append("missing models: " + ", ".join(sorted({f"{m.folder or '?'}/{m.name}" for m in missing_models})))
     if missing_nodes:
         parts.append("missing node classes: " + ", ".join(sorted({node.class_type for node in missing_nodes})))
-    raise WorkflowRefused(
-        "; ".join(parts), {"missing": msgspec.to_builtins(missing), "missing_nodes": msgspec.to_builtins(missing_nodes)}
-    )
+    details = {"missing_models": missing_models, "missing_nodes": missing_nodes}
+    raise WorkflowRefused("; ".join(parts), msgspec.to_builtins(details))
 
 
 def _missing_models(
     node_id: str, node: dict[str, Any], definition: Mapping[str, Any], catalogue: Catalogue
 ) -> list[MissingModel]:
-    inputs = definition.get("input", {})
-    specifications = {**inputs.get("required", {}), **inputs.get("optional", {})}
+    inputs = definition.get("input") or {}
+    # Custom nodes leave a part out or set it to None.
+    specifications = {**(inputs.get("required") or {}), **(inputs.get("optional") or {})}
     found = []
     for name, value in node["inputs"].items():
         options = _options(specifications.get(name))

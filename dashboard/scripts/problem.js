@@ -7,7 +7,7 @@ store('problem', { current: null })
 const counted = (list, noun) => (list.length ? `${list.length} ${noun}${list.length === 1 ? '' : 's'}` : '')
 
 /** The panel's content: rows of the models and nodes that are missing, and of what each node complains about. */
-export function problemOf(workflow, { message, details: { missing = [], missing_nodes: nodes = [], node_errors: errors = {} } }) {
+export function problemOf(workflow, { message, details: { missing_models: missing = [], missing_nodes: nodes = [], node_errors: errors = {} } }) {
   const complaints = Object.entries(errors).flatMap(complaint)
   const parts = [counted(missing, 'model'), counted(nodes, 'node')].filter(Boolean).join(' and ')
   const label = parts ? `${parts} missing` : counted(complaints, 'problem') || 'Cannot run'

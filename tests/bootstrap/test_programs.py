@@ -73,6 +73,21 @@ def test_folders_that_are_there_are_made_right(config: Settings, nobody: Users) 
     assert (config.state_dir / "secrets").stat().st_mode & 0o777 == 0o700
 
 
+def test_the_sockets_of_programs_that_were_killed_are_gone(config: Settings, nobody: Users) -> None:
+    config.dashboard_socket.touch()
+    programs.prepare_state(config, nobody)
+    assert not config.dashboard_socket.exists()
+
+
+def test_a_second_suite_in_the_same_place_is_refused(config: Settings) -> None:
+    programs.check_alone(config)
+    with socket.socket(socket.AF_UNIX) as first:
+        first.bind(str(config.supervisor_socket))
+        first.listen()
+        with pytest.raises(CannotStart, match=f"STATE_DIR={config.state_dir}"):
+            programs.check_alone(config)
+
+
 def test_a_path_too_long_for_a_socket_is_refused(make_settings: MakeSettings, nobody: Users, tmp_path: Path) -> None:
     with pytest.raises(CannotStart, match="too long"):
         programs.prepare_state(make_settings(STATE_DIR=str(tmp_path / ("a" * 100))), nobody)

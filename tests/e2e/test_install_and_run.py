@@ -106,7 +106,7 @@ def test_a_preset_is_installed_and_its_workflow_makes_a_picture(
     suite.add_preset(tiny_preset(model_host, throttle=400_000))
     refused = client.post("/api/comfyui/execute", json={"prompt": WORKFLOW})
     assert refused.status_code == 422
-    missing = refused.json()["error"]["details"]["missing"]
+    missing = refused.json()["error"]["details"]["missing_models"]
     assert missing[0]["name"] == "tiny_esrgan_x4.safetensors"
     assert missing[0]["folder"] == "upscale_models"
     assert missing[0]["presets"] == ["TINY_UPSCALER"]

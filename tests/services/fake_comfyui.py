@@ -1,6 +1,7 @@
 """ComfyUI's HTTP interface as 0.33.0 has it, without the work: prompts wait, run and end when a test says so."""
 
 import asyncio
+import json
 from typing import Any
 from urllib.parse import unquote
 
@@ -55,7 +56,7 @@ class FakeComfyUI:
             Route("/prompt", self._prompt, methods=["POST"]),
             Route("/queue", self._queue, methods=["GET", "POST"]),
             Route("/interrupt", self._interrupt, methods=["POST"]),
-            Route("/history/{prompt_id}", self._history),
+            Route("/history/{rest:path}", self._history),
             Route("/object_info/{rest:path}", self._object_info),
             Route("/system_stats", self._system_stats),
         ]
@@ -96,22 +97,27 @@ class FakeComfyUI:
         await asyncio.sleep(0)
         if self.instead is not None:
             return self.instead
-        prompt_id = request.path_params["prompt_id"]
-        return JSONResponse({prompt_id: self.history[prompt_id]} if prompt_id in self.history else {})
+        return _looked_up(request, self.history)
 
     async def _object_info(self, request: Request) -> Response:
         if self.instead is not None:
             return self.instead
-        # aiohttp matches `{node_class}` against the path as it was sent, one segment of it.
-        raw_path: bytes = request.scope["raw_path"]
-        rest = raw_path.decode().removeprefix("/object_info/")
-        if "/" in rest:
-            return PlainTextResponse("404: Not Found", 404)
-        name = unquote(rest)
-        return JSONResponse({name: self.object_info[name]} if name in self.object_info else {})
+        return _looked_up(request, self.object_info)
 
     async def _system_stats(self, _request: Request) -> Response:
         if self.instead is not None:
             return self.instead
         system = {"comfyui_version": "0.33.0", "python_version": "3.11.7 (main)", "pytorch_version": "2.13.0+cpu"}
         return JSONResponse({"system": system, "devices": []})
+
+
+def _looked_up(request: Request, known: dict[str, dict[str, Any]]) -> Response:
+    # aiohttp matches `{name}` against the path as it was sent, one segment of it that is not empty.
+    raw_path: bytes = request.scope["raw_path"]
+    _, _, rest = raw_path.decode().removeprefix("/").partition("/")
+    if not rest or "/" in rest:
+        return PlainTextResponse("404: Not Found", 404)
+    name = unquote(rest)
+    content = {name: known[name]} if name in known else {}
+    # As aiohttp: what JSON does not know, Python writes all the same.
+    return Response(json.dumps(content), media_type="application/json")

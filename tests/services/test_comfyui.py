@@ -88,6 +88,8 @@ async def test_a_refusal_of_a_hundred_nodes_is_still_a_sentence(comfyui: ComfyUI
         (JSONResponse({"error": "Prompt is not a dictionary", "node_errors": []}, 400), "Prompt is not a dictionary"),
         (PlainTextResponse("Maximum request body size exceeded", 413), "HTTP 413"),
         (JSONResponse(["nonsense"], 400), "HTTP 400"),
+        (JSONResponse({"error": {"message": "Bad"}, "node_errors": ["1"]}, 400), "Bad"),
+        (JSONResponse({"error": {"message": "Bad"}, "node_errors": {"1": "x"}}, 400), "HTTP 400"),
         (Response(status_code=400), "HTTP 400"),
     ],
 )
@@ -191,6 +193,37 @@ async def test_an_error_without_a_reason_says_so(comfyui: ComfyUI, fake: FakeCom
     assert (ending.state, ending.error, ending.seconds) == ("error", "ComfyUI does not say why", None)
 
 
+async def test_the_reason_of_an_error_is_no_book(comfyui: ComfyUI, fake: FakeComfyUI) -> None:
+    fake.end("p", ["execution_error", {"exception_message": "Missing key, " * 100_000}], status="error")
+    ending = await comfyui.ending("p")
+    assert ending is not None
+    assert len(str(ending.error)) < 3_000
+
+
+@pytest.mark.parametrize("prompt_id", ["a/b", "../queue", "a?b", "a b"])
+async def test_an_ending_is_found_whatever_its_id(prompt_id: str, comfyui: ComfyUI, fake: FakeComfyUI) -> None:
+    fake.end(prompt_id)
+    assert await comfyui.ending(prompt_id) is not None
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        {"filename": "a.png", "type": ["output"]},
+        {"filename": "", "type": "output"},
+        {"filename": None, "type": "output"},
+        {"type": "output"},
+        ["a.png"],
+        None,
+    ],
+)
+async def test_what_is_no_file_is_no_output(file: Any, comfyui: ComfyUI, fake: FakeComfyUI) -> None:
+    fake.end("p", outputs={"1": {"images": [file]}})
+    ending = await comfyui.ending("p")
+    assert ending is not None
+    assert ending.outputs == ()
+
+
 async def test_an_interruption_is_no_error(comfyui: ComfyUI, fake: FakeComfyUI) -> None:
     stopped = {"prompt_id": "p", "node_id": "3", "node_type": "KSampler", "timestamp": 2_000}
     fake.end("p", STARTED, ["execution_interrupted", stopped], status="error")
@@ -203,11 +236,18 @@ async def test_an_interruption_is_no_error(comfyui: ComfyUI, fake: FakeComfyUI) 
 
 
 @pytest.mark.parametrize(
-    "name", ["LoadImage", "Power Lora Loader (rgthree)", "KSampler //Inspire", "Is it?", "50% #grey", "Größe", "🦊"]
+    "name",
+    ["LoadImage", "Power Lora Loader (rgthree)", "KSampler //Inspire", "Is it?", "50% #grey", "Größe", "🦊", ".."],
 )
 async def test_a_node_is_found_whatever_it_is_called(name: str, comfyui: ComfyUI, fake: FakeComfyUI) -> None:
     fake.object_info[name] = {"input": {"required": {}}}
     assert await comfyui.node_definition(name) == {"input": {"required": {}}}
+
+
+async def test_a_definition_may_hold_what_json_does_not_know(comfyui: ComfyUI, fake: FakeComfyUI) -> None:
+    # Python writes infinity all the same, and many a custom node has it as the largest value of an input.
+    fake.object_info["Scale"] = {"input": {"required": {"by": ["FLOAT", {"max": float("inf")}]}}}
+    assert await comfyui.node_definition("Scale") == fake.object_info["Scale"]
 
 
 @pytest.mark.parametrize("name", ["NoSuchNode", "No/Such/Node"])
@@ -252,10 +292,11 @@ async def test_an_answer_that_is_not_comfyuis_is_no_answer(
     ],
     ids=["submit", "clear", "remove", "interrupt", "ending", "node definition"],
 )
+@pytest.mark.parametrize("answer", [PlainTextResponse("500", 500), RedirectResponse("/login", 302)])
 async def test_a_comfyui_that_fails_is_unavailable_for_every_purpose(
-    ask: Any, comfyui: ComfyUI, fake: FakeComfyUI
+    answer: Response, ask: Any, comfyui: ComfyUI, fake: FakeComfyUI
 ) -> None:
-    fake.instead = PlainTextResponse("500 Internal Server Error", 500)
+    fake.instead = answer
     with pytest.raises(ComfyUIUnavailable):
         await ask(comfyui)
 

@@ -6,7 +6,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from services import comfyui_socket
-from services.comfyui_socket import Connected, Disconnected, Event, Message, Preview, events, parse
+from services.comfyui_socket import Connected, Disconnected, Event, Message, MimeType, Preview, events, parse
 from tests.running import free_ports
 
 
@@ -20,7 +20,7 @@ def test_what_else_a_message_holds_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize(("number", "mime_type"), [(1, "image/jpeg"), (2, "image/png"), (7, "image/jpeg")])
-def test_a_plain_preview_is_a_picture_and_its_kind(number: int, mime_type: str) -> None:
+def test_a_plain_preview_is_a_picture_and_its_kind(number: int, mime_type: MimeType) -> None:
     assert parse(struct.pack(">II", 1, number) + b"picture") == Preview(mime_type, b"picture", None, None)
 
 
@@ -49,6 +49,7 @@ def test_a_preview_of_an_outer_node_is_its_own() -> None:
         '{"type": "crystools.monitor", "data": [1]}',
         '{"type": 1, "data": {}}',
         "[" * 100_000,
+        '{"type": "x", "data": {"a": ' + "[" * 100_000,
         b"",
         b"\0\0\0\1",
         struct.pack(">II", 2, 0) + b"x",
@@ -59,6 +60,9 @@ def test_a_preview_of_an_outer_node_is_its_own() -> None:
         with_metadata(b""),
         with_metadata(b'{"node_id": "\xff"}'),
         with_metadata(b"\xff\xfe"),
+        with_metadata(b'{"prompt_id": ["p"]}'),
+        # The dashboard hands the picture on as what it is said to be.
+        with_metadata(b'{"image_type": "text/html"}', b"<script>"),
         b"\xff" * 100,
     ],
 )

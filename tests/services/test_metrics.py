@@ -1,6 +1,9 @@
 import time
 
-from services.metrics import Sampler, has_nvidia_gpu
+import pytest
+
+from services import metrics
+from services.metrics import Network, Sampler
 
 
 def test_a_sample_holds_plausible_figures() -> None:
@@ -20,5 +23,7 @@ def test_work_shows_in_the_processors_figures() -> None:
     assert max(sampler.sample().cpu.per_core) > 20
 
 
-def test_a_machine_without_a_gpu_has_none_and_no_error() -> None:
-    assert bool(Sampler().sample().gpus) is has_nvidia_gpu()
+def test_an_interface_that_goes_takes_no_traffic_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    totals = iter([(1_000, 1_000), (10, 10)])
+    monkeypatch.setattr(metrics, "_network_totals", lambda: next(totals))
+    assert Sampler().sample().network == Network(0.0, 0.0)

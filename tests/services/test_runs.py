@@ -123,6 +123,42 @@ async def test_progress_never_goes_back(book: Book, fake: FakeComfyUI) -> None:
     assert seen[-1] == 100.0
 
 
+async def test_a_bar_that_a_node_starts_anew_does_not_turn_progress_back(book: Book, fake: FakeComfyUI) -> None:
+    id_ = await running(book, fake)
+    await tell(book, id_, ("executing", {"node": "2"}), ("progress", {"value": 10, "max": 10}))
+    run = await tell(book, id_, ("progress", {"value": 1, "max": 10}))
+    assert (run.step, run.progress) == (1, 25.0)
+
+
+async def test_nodes_that_a_node_makes_are_not_counted(book: Book, fake: FakeComfyUI) -> None:
+    id_ = await running(book, fake)
+    inner = {f"2.0.{number}": {"state": "finished"} for number in range(10)}
+    run = await tell(book, id_, ("progress_state", {"nodes": {"1": {"state": "finished"}, **inner}}))
+    assert (run.nodes_done, run.progress) == (1, 25.0)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        ("progress", {"value": None, "max": 2}),
+        ("progress", {"value": "1", "max": 2}),
+        ("progress", {"value": -1, "max": 2}),
+        ("progress", {"value": 1e300, "max": 1e300}),
+        ("progress_state", {"nodes": {"1": None}}),
+        ("execution_cached", {"nodes": [1]}),
+        ("executed", {"node": ["1"]}),
+        ("executing", {"node": 1}),
+    ],
+)
+async def test_an_event_that_makes_no_sense_changes_nothing(
+    message: tuple[str, dict[str, Any]], book: Book, fake: FakeComfyUI
+) -> None:
+    id_ = await running(book, fake)
+    before = book.get(id_)
+    assert await tell(book, id_, message) == before
+    await book.handle(Message("executing", {"node": "1", "prompt_id": ["no", "id"]}))
+
+
 async def test_a_run_that_succeeds_has_its_outputs(book: Book, fake: FakeComfyUI) -> None:
     id_ = await running(book, fake)
     outputs = {
@@ -147,6 +183,12 @@ async def test_a_run_that_succeeds_has_its_outputs(book: Book, fake: FakeComfyUI
         ("/temp/c.mp4", "video"),
     ]
     assert book.endings() == [run]
+
+
+async def test_a_run_is_over_as_soon_as_no_node_is_at_work(book: Book, fake: FakeComfyUI) -> None:
+    id_ = await running(book, fake)
+    fake.end(id_)
+    assert (await tell(book, id_, ("executing", {"node": None}))).state == "success"
 
 
 async def test_a_run_that_fails_says_why(book: Book, fake: FakeComfyUI) -> None:
@@ -180,6 +222,8 @@ async def test_a_refused_run_leaves_no_trace(book: Book, fake: FakeComfyUI) -> N
     with pytest.raises(WorkflowRefused):
         await book.submit(PROMPT, "A title")
     assert book.recent() == ()
+    # Whoever asked meanwhile saw it wait.
+    assert book.told[-1] == ("queue", None)
 
 
 async def test_a_run_that_could_not_be_handed_over_leaves_no_trace(book: Book, fake: FakeComfyUI) -> None:
@@ -230,6 +274,53 @@ async def test_a_status_message_during_a_submission_does_not_end_the_run() -> No
     fake.go_on.set()
     assert (await submission).state == "running"
     assert book.endings() == []
+
+
+class SlowToAnswer(FakeComfyUI):
+    """Looks at its queue, and tells later what it saw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.looked, self.go_on = asyncio.Event(), asyncio.Event()
+        self.go_on.set()
+
+    async def _queue(self, request: Request) -> Response:
+        answer = await super()._queue(request)
+        self.looked.set()
+        await self.go_on.wait()
+        return answer
+
+
+async def test_an_answer_from_before_a_submission_does_not_end_the_run() -> None:
+    fake = SlowToAnswer()
+    book = Book(fake)
+    await book.handle(Connected("client"))
+    fake.looked.clear()
+    fake.go_on.clear()
+    catching_up = asyncio.create_task(book.catch_up())
+    await fake.looked.wait()
+    submission = asyncio.create_task(book.submit(PROMPT, "A title"))
+    while not fake.pending:
+        await asyncio.sleep(0)
+    fake.go_on.set()
+    await catching_up
+    assert (await submission).state == "pending"
+    assert book.endings() == []
+
+
+async def test_an_event_is_not_undone_by_an_answer_from_before_it() -> None:
+    fake = SlowToAnswer()
+    book = Book(fake)
+    await book.handle(Connected("client"))
+    id_ = (await book.submit(PROMPT, "A title")).prompt_id
+    fake.looked.clear()
+    fake.go_on.clear()
+    catching_up = asyncio.create_task(book.catch_up())
+    await fake.looked.wait()
+    await tell(book, id_, ("execution_start", {}))
+    fake.go_on.set()
+    await catching_up
+    assert book.get(id_).state == "running"
 
 
 # What was missed
@@ -359,6 +450,12 @@ async def test_a_preview_without_a_name_belongs_to_what_runs(book: Book, fake: F
     id_ = await running(book, fake)
     await book.handle(Preview("image/jpeg", b"picture", None, None))
     assert book.preview(id_)[1] == b"picture"
+
+
+async def test_a_preview_of_a_run_nobody_knows_is_not_anothers(book: Book, fake: FakeComfyUI) -> None:
+    id_ = await running(book, fake)
+    await book.handle(Preview("image/jpeg", b"picture", "unknown", "2"))
+    assert book.get(id_).preview_url is None
 
 
 async def test_previews_come_four_times_a_second_at_most(book: Book, fake: FakeComfyUI) -> None:

@@ -25,6 +25,8 @@ WRONG: dict[str, tuple[Any, str]] = {
     "a node that is no object": ({"7": "x"}, "node '7'"),
     "a node without a class": ({"7": {"inputs": {}}}, "node '7'"),
     "a node without inputs": ({"7": {"class_type": "A"}}, "node '7'"),
+    "a class without a name": ({"7": {"class_type": "", "inputs": {}}}, "node '7'"),
+    "a class with an endless name": ({"7": {"class_type": "A" * 100_000, "inputs": {}}}, "node '7'"),
     "a class that is no text": ({"7": {"class_type": 1, "inputs": {}}}, "node '7'"),
     "inputs that are a list": ({"7": {"class_type": "A", "inputs": []}}, "node '7'"),
     "one bad node among good ones": ({"1": NODE, "7": None}, "node '7'"),
@@ -162,6 +164,8 @@ def fake() -> FakeComfyUI:
         "LoadImage": {"input": {"required": {"image": [["example.png"], {"image_upload": True}]}}},
         "CustomLoader": {"input": {"required": {"file": [["here.gguf"]]}}},
         "NoInputs": {"input": {}},
+        "NothingAtAll": {"input": None},
+        "NoOptionals": {"input": {"required": {"count": ["INT", {"max": float("inf")}]}, "optional": None}},
     }
     return made
 
@@ -191,6 +195,8 @@ async def refusal(prompt: dict[str, Any], fake: FakeComfyUI, catalogue: Catalogu
         node("LoraLoader", lora_name="here.safetensors", strength=1.0),
         node("LoadImage", image="mine.png"),
         node("NoInputs", anything="a.safetensors"),
+        node("NothingAtAll", anything="a.safetensors"),
+        node("NoOptionals", count=1),
     ],
 )
 async def test_a_prompt_that_can_run_passes(good: dict[str, Any], fake: FakeComfyUI, catalogue: Catalogue) -> None:
