@@ -5,7 +5,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+# Not `$` alone: Python lets a line's end stand behind it.
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}(?!\n)$")]
 Size = Annotated[int, Meta(gt=0)]
 
 

@@ -117,14 +117,15 @@ class Installs:
 
         Raises NotEnoughSpace, OSError.
         """
-        held = self.holds()
+        all_held = self.holds()
+        held = [file.id for file in preset.files if file.id in all_held]
         known = self.all().get(preset.id)
-        joined = known is not None and known.completed_at is None and not any(file.id in held for file in preset.files)
-        for file in preset.files:
-            if file.id in held:
-                self._holds.delete(file.id)
+        joined = known is not None and known.completed_at is None and not held
         if not joined:
             self._records.put(preset.id, Install(preset.id, preset.name, time.time(), preset.files))
+        # After the record: a volume that has no room for it leaves everything as it was.
+        for artifact_id in held:
+            self._holds.delete(artifact_id)
         return joined
 
     def remove(self, preset: Preset) -> None:
@@ -137,13 +138,19 @@ class Installs:
             self._records.delete(preset.id)
 
     def complete(self, install: Install) -> None:
-        self._records.put(install.preset_id, replace(install, completed_at=time.time()))
+        """Unless it was asked for anew or uninstalled since `install` was read."""
+        if self._records.get(install.preset_id) == install:
+            self._records.put(install.preset_id, replace(install, completed_at=time.time()))
 
     def cancel(self, artifact_id: str) -> None:
         self._holds.put(artifact_id, Hold("cancelled", "cancelled", time.time()))
 
     def fail(self, artifact_id: str, error: DownloadFailed | NotEnoughSpace) -> None:
-        """A permanent failure waits for someone; every other is tried again after a while."""
+        """A permanent failure waits for someone; every other is tried again after a while. Who cancelled meanwhile is
+        obeyed."""
+        hold = self.hold(artifact_id)
+        if hold is not None and hold.reason == "cancelled":
+            return
         permanent = isinstance(error, DownloadFailed) and error.permanent
         now = time.time()
         self._holds.put(artifact_id, Hold("failed", error.message, now, None if permanent else now + RETRY_SECONDS))
@@ -194,8 +201,8 @@ def check_space(
     """Raises NotEnoughSpace when `preset` does not fit beside the reserve and what other installs have to fetch."""
     ours = {file.id: file for file in preset.files if not view.is_present(file)}
     others = {entry.artifact.id: entry.artifact for entry in wanted(view, time.time()) if entry.artifact.id not in ours}
-    needed = sum((file.size_bytes or 0) - partial_bytes.get(file.id, 0) for file in ours.values())
-    promised = sum((file.size_bytes or 0) - _done(view, file.id) for file in others.values())
+    needed = sum(_missing_bytes(file, partial_bytes.get(file.id, 0)) for file in ours.values())
+    promised = sum(_missing_bytes(file, _done(view, file.id)) for file in others.values())
     free = max(free_bytes - reserve_bytes - promised, 0)
     if needed > free:
         raise NotEnoughSpace(
@@ -275,6 +282,11 @@ def _file_status(artifact: Artifact, view: View, is_wanted: bool) -> FileStatus:
             # A hold with an end, or a failure that found no room to be written down: it is tried again by itself.
             state, error = "queued", hold.message if hold else live.error if live else None
     return FileStatus(artifact.id, artifact.folder, artifact.name, state, done, total, rate, error)
+
+
+def _missing_bytes(artifact: Artifact, done: int) -> int:
+    """Not below zero: what is there may be of another, larger version of the file."""
+    return max((artifact.size_bytes or 0) - done, 0)
 
 
 def _done(view: View, artifact_id: str) -> int:

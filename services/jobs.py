@@ -79,25 +79,38 @@ class DownloadQueue:
         try:
             job = Job.fetch(job_id, connection=self._redis, serializer=JSONSerializer)
         except NoSuchJobError:
+            self._seen_nowhere.discard(job_id)
             return False
         status = job.get_status()
-        if status == JobStatus.STARTED and is_alive(job.worker_name or ""):
-            return True
-        if status == JobStatus.QUEUED:
-            if self.queue.get_job_position(job_id) is not None:
-                self._seen_nowhere.discard(job_id)
-                return True
-            # Just taken by a worker that has not said so yet; or taken by one that died before it could.
-            if job_id not in self._seen_nowhere:
-                self._seen_nowhere.add(job_id)
-                return True
-        if status == JobStatus.FAILED and job.ended_at is not None:
-            ended_at = job.ended_at.timestamp()
-            if asked_at < ended_at and time.time() - ended_at < FAILED_SECONDS:
-                return True
-        self._seen_nowhere.discard(job_id)
-        job.delete(delete_dependents=False)
+        if status == JobStatus.QUEUED and self.queue.get_job_position(job_id) is None:
+            is_live = self._is_first_time_nowhere(job_id)
+        else:
+            self._seen_nowhere.discard(job_id)
+            is_live = (
+                status == JobStatus.QUEUED
+                or (status == JobStatus.STARTED and is_alive(job.worker_name or ""))
+                or (status == JobStatus.FAILED and _failed_just_now(job, asked_at))
+            )
+        if not is_live:
+            job.delete(delete_dependents=False)
+        return is_live
+
+    def _is_first_time_nowhere(self, job_id: str) -> bool:
+        """A job was just taken by a worker that has not said so yet; or it was taken by one that died before it could,
+        and then it is seen like this again."""
+        if job_id in self._seen_nowhere:
+            self._seen_nowhere.discard(job_id)
+            return False
+        self._seen_nowhere.add(job_id)
+        return True
+
+
+def _failed_just_now(job: Job, asked_at: float) -> bool:
+    """And nobody asked for it since."""
+    if job.ended_at is None:
         return False
+    ended_at = job.ended_at.timestamp()
+    return asked_at < ended_at and time.time() - ended_at < FAILED_SECONDS
 
 
 def worker_name(number: int) -> str:
@@ -108,9 +121,10 @@ def worker_name(number: int) -> str:
 def is_alive(name: str) -> bool:
     """Whether the worker called `name` still runs in this container."""
     parts = name.rsplit("-", 2)
-    if len(parts) != 3 or not parts[1].isdigit():
+    if len(parts) != 3 or not parts[1].isdecimal():
         return False
-    return parts[2] == str(_start_ticks(int(parts[1])))
+    started = _start_ticks(int(parts[1]))
+    return started is not None and parts[2] == str(started)
 
 
 def _start_ticks(pid: int) -> int | None:

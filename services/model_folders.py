@@ -45,11 +45,17 @@ LEGACY_FOLDERS = {"unet": "diffusion_models", "clip": "text_encoders"}
 _NOT_MODELS = {"custom_nodes", "datasets"}
 
 
+def is_model(folder: str, name: str) -> bool:
+    """Whether the file `name` in `folder` is one that ComfyUI's loaders offer, by its suffix."""
+    suffix = Path(name).suffix.lower()
+    return suffix in MODEL_SUFFIXES or (folder == "configs" and suffix == ".yaml")
+
+
 def model_folders(comfyui_dir: Path) -> tuple[str, ...]:
     """Every folder this ComfyUI looks into for models: the known ones, then those its `folder_paths.py` adds."""
     try:
         tree = ast.parse((comfyui_dir / "folder_paths.py").read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, UnicodeDecodeError):
+    except (OSError, SyntaxError, ValueError):
         return KNOWN_FOLDERS
     found = [
         target.slice.value

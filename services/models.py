@@ -1,6 +1,7 @@
 """The model files on the volume: found, listed, counted, deleted."""
 
 import os
+import stat
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,15 +11,16 @@ from msgspec import Struct
 
 from services import journal
 from services.artifacts import Artifact, model_id
-from services.errors import InvalidName
-from services.model_folders import MODEL_SUFFIXES
+from services.model_folders import is_model
 from services.verified import Verified, VerifiedFiles
-from services.workspace import Workspace
+from services.workspace import Workspace, figures_of
 
 # A folder that did not change is believed for this long, then its files are looked at again one by one.
 RESCAN_SECONDS = 60.0
-# A file changed less than this ago may still be growing.
+# A file changed less than this before it was looked at may still be growing.
 SETTLED_SECONDS = 60.0
+# A folder changed within this time may change again under the same time stamp.
+FOLDER_SETTLED_SECONDS = 2.0
 MAX_DEPTH = 8
 
 
@@ -39,13 +41,12 @@ class _Scanned(Struct):
     subfolders: tuple[str, ...]
 
     def is_fresh(self, mtime_ns: int) -> bool:
-        now = time.time()
         newest = max((file.mtime_ns for file in self.files), default=0)
         return (
             mtime_ns == self.mtime_ns
-            and now - self.scanned_at < RESCAN_SECONDS
-            and now - mtime_ns / 1e9 > 2.0
-            and now - newest / 1e9 > SETTLED_SECONDS
+            and time.time() - self.scanned_at < RESCAN_SECONDS
+            and self.scanned_at - mtime_ns / 1e9 > FOLDER_SETTLED_SECONDS
+            and self.scanned_at - newest / 1e9 > SETTLED_SECONDS
         )
 
 
@@ -62,12 +63,10 @@ class ModelIndex:
         """Every model file, by id. Raises OSError when the volume does not answer."""
         with self._lock:
             try:
-                with os.scandir(self._workspace.models) as entries:
-                    folders = sorted(
-                        entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
-                    )
+                names = sorted(filter(_is_listed, os.listdir(self._workspace.models)))
             except FileNotFoundError:
                 return {}
+            folders = filter(self._is_folder, names)
             return {file.id: file for folder in folders for file in self._files(folder, "", 0)}
 
     def verified(self, files: Mapping[str, ModelFile]) -> dict[str, Verified]:
@@ -83,12 +82,13 @@ class ModelIndex:
         """(what was removed, the ids that are no model's). A link is removed, never what it points to."""
         files = self.scan()
         removed, unknown = [], []
-        for id_ in ids:
+        for id_ in dict.fromkeys(ids):
             file = files.get(id_)
             if file is None:
                 unknown.append(id_)
                 continue
-            self._workspace.model_file(file.folder, file.name).unlink(missing_ok=True)
+            # As it was found, whatever its name: the search follows no link below a folder.
+            (self._workspace.models / file.folder / file.name).unlink(missing_ok=True)
             self._verified.delete(id_)
             removed.append(file)
         return removed, unknown
@@ -98,12 +98,17 @@ class ModelIndex:
         target = self._workspace.model_file(artifact.folder, artifact.name)
         freed = 0
         for file in (target, journal.part_file(target)):
-            if file.exists():
-                freed += file.stat().st_size
+            if not file.is_symlink() and (figures := figures_of(file)):
+                freed += figures.st_size
         target.unlink(missing_ok=True)
         journal.discard(target)
         self._verified.delete(artifact.id)
         return freed
+
+    def _is_folder(self, name: str) -> bool:
+        """A link to one counts: an operator put it there."""
+        figures = figures_of(self._workspace.models / name)
+        return figures is not None and stat.S_ISDIR(figures.st_mode)
 
     def _files(self, folder: str, below: str, depth: int) -> Iterator[ModelFile]:
         path = self._workspace.models / folder / below
@@ -112,7 +117,7 @@ class ModelIndex:
             known = self._folders.get((folder, below))
             if known is None or not known.is_fresh(mtime_ns):
                 known = self._folders[folder, below] = _scan_folder(path, folder, below, mtime_ns)
-        except (FileNotFoundError, PermissionError):
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
             return
         yield from known.files
         if depth < MAX_DEPTH:
@@ -121,23 +126,27 @@ class ModelIndex:
 
 
 def _scan_folder(path: Path, folder: str, below: str, mtime_ns: int) -> _Scanned:
-    files, subfolders = [], []
+    files, subfolders, scanned_at = [], [], time.time()
     with os.scandir(path) as entries:
         for entry in entries:
-            if entry.name.startswith("."):
+            if not _is_listed(entry.name):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 subfolders.append(entry.name)
-            elif is_model(folder, entry.name) and entry.is_file():
-                figures, name = entry.stat(), below + entry.name
+            elif is_model(folder, entry.name) and (figures := figures_of(entry.path)) and stat.S_ISREG(figures.st_mode):
+                name = below + entry.name
                 files.append(ModelFile(model_id(folder, name), folder, name, figures.st_size, figures.st_mtime_ns))
     files.sort(key=lambda file: file.name)
-    return _Scanned(mtime_ns, time.time(), tuple(files), tuple(sorted(subfolders)))
+    return _Scanned(mtime_ns, scanned_at, tuple(files), tuple(sorted(subfolders)))
 
 
-def is_model(folder: str, name: str) -> bool:
-    suffix = os.path.splitext(name)[1].lower()
-    return suffix in MODEL_SUFFIXES or (folder == "configs" and suffix == ".yaml")
+def _is_listed(name: str) -> bool:
+    """Nothing hidden, and nothing whose name is no text: neither JSON nor a loader could say it."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return not name.startswith(".")
 
 
 def folder_sizes(files: Iterable[ModelFile]) -> dict[str, tuple[int, int]]:
@@ -147,11 +156,3 @@ def folder_sizes(files: Iterable[ModelFile]) -> dict[str, tuple[int, int]]:
         count, size = sizes.get(file.folder, (0, 0))
         sizes[file.folder] = (count + 1, size + file.size_bytes)
     return sizes
-
-
-def find_by_name(files: Iterable[ModelFile], name: str) -> list[ModelFile]:
-    """Models called `name`, in whatever folder. Raises InvalidName."""
-    wanted = name.rsplit("/", 1)[-1]
-    if not wanted:
-        raise InvalidName("the name is empty")
-    return [file for file in files if file.name.rsplit("/", 1)[-1] == wanted]

@@ -7,7 +7,8 @@ from msgspec import Meta, Struct
 from services.artifacts import Artifact, Size
 
 Kind = Literal["image", "video", "audio", "3d", "upscale"]
-PresetId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+# A file name on every volume. Not `$` alone: Python lets a line's end stand behind it.
+PresetId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_.-]{0,98}[A-Za-z0-9_-])?(?!\n)$")]
 
 
 class Preset(Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,18 +7,31 @@ record or none.
 import contextlib
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import msgspec
 
 from services import log
+from services.errors import InvalidName
 from services.workspace import check_name, write_atomic
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-# A folder changed within this time may change again under the same time stamp.
+# What changed within this time may change again under the same time stamp.
 _SETTLED_SECONDS = 2.0
+
+# Inode, mtime in nanoseconds, size. Not the inode alone: the next version may get that of one that is gone.
+_Version = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class _Read(Generic[T]):
+    """A record, and the version it was read from; None while another one might look the same."""
+
+    record: T
+    version: _Version | None
 
 
 class RecordFolder(Generic[T]):
@@ -28,8 +41,8 @@ class RecordFolder(Generic[T]):
         self.folder = folder
         self._decoder = msgspec.json.Decoder(record_type)
         self._encoder = msgspec.json.Encoder()
-        self._read_at_mtime_ns = -1
-        self._records: dict[str, tuple[int, T]] = {}
+        # One value, because threads share it: the folder's time stamp, and what was read under it.
+        self._known: tuple[int, dict[str, _Read[T]]] = (-1, {})
 
     def put(self, key: str, record: T) -> None:
         """Raises NotEnoughSpace, OSError."""
@@ -40,7 +53,7 @@ class RecordFolder(Generic[T]):
             return self._decoder.decode(self._file(key).read_bytes())
         except FileNotFoundError:
             return None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._set_aside(key, error)
             return None
 
@@ -58,23 +71,24 @@ class RecordFolder(Generic[T]):
             mtime_ns = self.folder.stat().st_mtime_ns
         except FileNotFoundError:
             return {}
-        if mtime_ns != self._read_at_mtime_ns:
-            self._records = self._read_changed()
-            settled = time.time() - mtime_ns / 1e9 > _SETTLED_SECONDS
-            self._read_at_mtime_ns = mtime_ns if settled else -1
-        return {key: record for key, (_inode, record) in self._records.items()}
+        read_at_mtime_ns, known = self._known
+        if mtime_ns != read_at_mtime_ns:
+            settled = _is_settled(mtime_ns)
+            known = self._read_changed(known)
+            self._known = (mtime_ns if settled else -1, known)
+        return {key: read.record for key, read in known.items()}
 
-    def _read_changed(self) -> dict[str, tuple[int, T]]:
-        """Rename gives every version of a record an inode of its own, so an unchanged inode needs no reading."""
+    def _read_changed(self, before: dict[str, _Read[T]]) -> dict[str, _Read[T]]:
+        """What is still the version that was read before is not opened again."""
         records = {}
         with os.scandir(self.folder) as entries:
-            found = [(entry.name.removesuffix(".json"), entry.inode()) for entry in entries if _is_record(entry.name)]
-        for key, inode in found:
-            known = self._records.get(key)
-            if known is not None and known[0] == inode:
+            found = {entry.name.removesuffix(".json"): entry for entry in entries if _is_record(entry)}
+        for key, entry in found.items():
+            known, version = before.get(key), _version_of(entry)
+            if known is not None and known.version is not None and known.version == version:
                 records[key] = known
             elif (record := self.get(key)) is not None:
-                records[key] = (inode, record)
+                records[key] = _Read(record, version)
         return records
 
     def _file(self, key: str) -> Path:
@@ -83,9 +97,29 @@ class RecordFolder(Generic[T]):
     def _set_aside(self, key: str, error: Exception) -> None:
         """A record nobody can read must not stop the others, and is kept for whoever looks into it."""
         log.get("records").error("record_unreadable", record=str(self._file(key)), error=str(error))
-        with contextlib.suppress(FileNotFoundError):
+        # A volume that cannot be written keeps it where it is.
+        with contextlib.suppress(OSError):
             self._file(key).rename(self.folder / f"{key}.unreadable")
 
 
-def _is_record(name: str) -> bool:
-    return name.endswith(".json") and not name.startswith(".")
+def _is_record(entry: os.DirEntry[str]) -> bool:
+    """Whether it may be one of ours: anything else in the folder is someone's own business."""
+    try:
+        check_name(entry.name.removesuffix(".json"))
+    except InvalidName:
+        return False
+    return entry.name.endswith(".json") and entry.is_file(follow_symlinks=False)
+
+
+def _version_of(entry: os.DirEntry[str]) -> _Version | None:
+    try:
+        figures = entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    if not _is_settled(figures.st_mtime_ns):
+        return None
+    return figures.st_ino, figures.st_mtime_ns, figures.st_size
+
+
+def _is_settled(mtime_ns: int) -> bool:
+    return time.time() - mtime_ns / 1e9 > _SETTLED_SECONDS

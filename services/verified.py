@@ -3,15 +3,15 @@
 A record holds the file's size and modification time: it is void as soon as either changes, and listing never hashes.
 """
 
-import contextlib
 import os
 from collections.abc import Iterable
 
 from msgspec import Struct
 
 from services.artifacts import Artifact, model_id
+from services.errors import InvalidName
 from services.records import RecordFolder
-from services.workspace import Workspace
+from services.workspace import Workspace, figures_of
 
 
 class Verified(Struct, frozen=True):
@@ -52,8 +52,14 @@ class VerifiedFiles:
         found = {}
         for artifact in artifacts:
             record = records.get(artifact.id)
-            with contextlib.suppress(FileNotFoundError):
-                file = self._workspace.model_file(artifact.folder, artifact.name)
-                if record is not None and record.holds_for(file.stat()):
-                    found[artifact.id] = record
+            figures = self._figures(artifact) if record is not None else None
+            if record is not None and figures is not None and record.holds_for(figures):
+                found[artifact.id] = record
         return found
+
+    def _figures(self, artifact: Artifact) -> os.stat_result | None:
+        """None also where a link leads out of the models by now: what lies there was never verified."""
+        try:
+            return figures_of(self._workspace.model_file(artifact.folder, artifact.name))
+        except InvalidName:
+            return None

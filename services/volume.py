@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,9 @@ from typing import Literal
 from msgspec import Struct
 
 from services.workspace import is_out_of_space
+
+# How the kernel writes a space, a tab, a line's end and a backslash in a path.
+_OCTAL = re.compile(rb"\\([0-7]{3})")
 
 State = Literal["ok", "read_only", "full", "hung", "missing"]
 
@@ -105,11 +109,15 @@ def _mount_of(root: Path) -> tuple[str | None, bool]:
     real = os.path.realpath(root)
     best: tuple[int, str, str] | None = None
     with contextlib.suppress(OSError):
-        for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
-            before, _, after = line.partition(" - ")
-            mount_point = before.split()[4].encode().decode("unicode_escape")
+        for line in Path("/proc/self/mountinfo").read_bytes().split(b"\n")[:-1]:
+            before, _, after = line.partition(b" - ")
+            mount_point = _unescaped(before.split(b" ")[4])
             if (real == mount_point or real.startswith(mount_point.rstrip("/") + "/")) and (
                 best is None or len(mount_point) >= best[0]
             ):
-                best = (len(mount_point), mount_point, after.split()[0])
+                best = (len(mount_point), mount_point, os.fsdecode(after.split(b" ")[0]))
     return (None, False) if best is None else (best[2], best[1] == real)
+
+
+def _unescaped(path: bytes) -> str:
+    return os.fsdecode(_OCTAL.sub(lambda found: bytes([int(found[1], 8)]), path))

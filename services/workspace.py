@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from services.errors import InvalidName, NotEnoughSpace
-from services.model_folders import MODEL_SUFFIXES
+from services.model_folders import MODEL_SUFFIXES, is_model
 
 SHARED_MODE = 0o2775
 PRIVATE_MODE = 0o700
@@ -26,6 +26,9 @@ PUBLIC_MODE = 0o755
 NAME_MAX_BYTES = 240
 
 _GLOB_CHARACTERS = set("*?[]")
+# stat(2) of what is not there for us: missing, below a file, a link in a circle, a folder that is closed. Every other
+# error is the volume's.
+_NOTHING_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES}
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Workspace:
         """
         check_name(folder)
         parts = check_relative_path(name)
-        if Path(parts[-1]).suffix.lower() not in MODEL_SUFFIXES and folder != "configs":
+        if not is_model(folder, parts[-1]):
             raise InvalidName(f"'{name}' is not a model file: its name must end in {', '.join(sorted(MODEL_SUFFIXES))}")
         return self._inside(self.models / folder, parts)
 
@@ -114,7 +117,8 @@ class Workspace:
     def _inside(base: Path, parts: tuple[str, ...]) -> Path:
         """`base` may itself be a link (an operator's choice); below it, no link may lead out of it."""
         path = base.joinpath(*parts)
-        if not path.parent.resolve().is_relative_to(base.resolve()):
+        # realpath gives a link that leads in a circle back as it is.
+        if _is_circular(path.parent) or not Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(base)):
             raise InvalidName(f"'{'/'.join(parts)}' leads out of {base.name}/ through a link")
         return path
 
@@ -130,7 +134,7 @@ def check_name(name: str) -> str:
         problem = "holds a slash"
     elif name.startswith(".") or name.endswith((".", " ")) or name.startswith((" ", "-")):
         problem = "starts or ends with a dot, a space or a dash"
-    elif any(ch in _GLOB_CHARACTERS or unicodedata.category(ch).startswith("C") for ch in name):
+    elif not name.isprintable() or not _GLOB_CHARACTERS.isdisjoint(name):
         problem = "holds control or wildcard characters"
     elif len(name.encode()) > NAME_MAX_BYTES:
         problem = f"is longer than {NAME_MAX_BYTES} bytes"
@@ -152,23 +156,29 @@ def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
 
     Raises NotEnoughSpace when the volume is full, OSError otherwise.
     """
-    temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        _write_and_rename(path, data, mode)
+    except OSError as error:
+        if is_out_of_space(error):
+            raise NotEnoughSpace(f"no space left on {path.parent}: free some and try again") from error
+        raise
+    sync_folder(path.parent)
+
+
+def _write_and_rename(path: Path, data: bytes, mode: int) -> None:
+    # Not the file's own name: with a suffix, the longest allowed one would be too long.
+    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+    try:
         with os.fdopen(handle, "wb") as file:
             os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-        if is_out_of_space(error):
-            raise NotEnoughSpace(f"no space left on {path.parent}: free some and try again") from error
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
         raise
-    sync_folder(path.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -184,6 +194,24 @@ def _open_folder(folder: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def figures_of(path: Path | str) -> os.stat_result | None:
+    """What stat says of `path`; None when nothing is there to be read. Raises OSError when the volume is the reason."""
+    try:
+        return os.stat(path)
+    except OSError as error:
+        if error.errno in _NOTHING_THERE:
+            return None
+        raise
+
+
+def _is_circular(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def is_out_of_space(error: OSError) -> bool:

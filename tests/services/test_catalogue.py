@@ -101,6 +101,10 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "an address of a file": (entry(files=[model(url="file:///etc/passwd")]), "file:///etc/passwd"),
     "an address without a host": (entry(files=[model(url="https:///a.safetensors")]), "https:///a.safetensors"),
     "an address with half a bracket": (entry(files=[model(url="https://[half/a.safetensors")]), "https://[half"),
+    "an address with a port that is none": (entry(files=[model(url="https://example.com:x/a")]), "example.com:x"),
+    "an address of two lines": (entry(files=[model(url="https://example.com/a\nb")]), "https://example.com/a"),
+    "an address with a space": (entry(files=[model(url="https://example.com/a b")]), "https://example.com/a b"),
+    "an address that is not written out": (entry(files=[model(url="https://example.com/é")]), "https://example.com/é"),
     "the same file twice": (entry(files=[model(), model(url="https://example.com/other")]), "same folder and name"),
 }
 

@@ -95,6 +95,19 @@ def test_asking_again_lets_what_was_held_go(records: Installs) -> None:
     assert records.holds() == {}
 
 
+def test_asking_on_a_full_volume_changes_nothing(faulty_volume: MountedVolume) -> None:
+    workspace = Workspace(faulty_volume.root)
+    for folder in workspace.folders(()):
+        (workspace.root / folder.path).mkdir()
+    records = Installs(workspace)
+    records.cancel(A.id)
+    faulty_volume.fault("full")
+    with pytest.raises(NotEnoughSpace):
+        records.request(preset("P", A))
+    assert set(records.holds()) == {A.id}
+    assert records.all() == {}
+
+
 def test_asking_for_one_preset_leaves_the_holds_of_others(records: Installs) -> None:
     records.cancel(B.id)
     records.request(preset("P", A))
@@ -105,6 +118,15 @@ def test_a_completed_install_stays_known(records: Installs) -> None:
     records.request(preset("P", A))
     records.complete(records.all()["P"])
     assert records.all()["P"].completed_at == pytest.approx(time.time(), abs=5)
+
+
+def test_an_install_that_was_removed_meanwhile_is_not_completed(records: Installs) -> None:
+    records.request(preset("P", A))
+    known = records.all()["P"]
+    records.remove(preset("P", A))
+    records.complete(known)
+    assert records.all() == {}
+    assert records.removed() == {"P"}
 
 
 def test_a_removed_install_is_no_longer_wanted(records: Installs, workspace: Workspace) -> None:
@@ -152,6 +174,12 @@ def test_any_other_failure_is_tried_again_after_a_minute(
     assert hold is not None
     assert (hold.reason, hold.message) == ("failed", error.message)
     assert hold.until == pytest.approx(time.time() + 60, abs=5)
+
+
+def test_a_file_that_was_cancelled_while_it_failed_stays_cancelled(records: Installs) -> None:
+    records.cancel(A.id)
+    records.fail(A.id, DownloadFailed("HTTP 503", permanent=False))
+    assert records.holds()[A.id].reason == "cancelled"
 
 
 def test_a_released_hold_is_gone(records: Installs) -> None:
@@ -253,6 +281,11 @@ def test_files_that_are_there_need_no_space() -> None:
 def test_bytes_that_were_fetched_need_no_space() -> None:
     assert fits(preset("P", A), view(), 40, partial={A.id: 60})
     assert not fits(preset("P", A), view(), 39, partial={A.id: 60})
+
+
+def test_bytes_that_one_file_has_too_many_make_no_room_for_another() -> None:
+    assert fits(preset("P", A, B), view(), 50, partial={A.id: 500})
+    assert not fits(preset("P", A, B), view(), 49, partial={A.id: 500})
 
 
 def test_what_other_installs_still_have_to_fetch_is_promised_to_them() -> None:

@@ -185,6 +185,19 @@ def test_a_job_that_was_seen_again_in_between_is_not_made_anew(queue: DownloadQu
     assert queue.ensure(A, 0.0) is False
 
 
+def test_a_job_that_ran_in_between_is_not_made_anew(queue: DownloadQueue) -> None:
+    queue.ensure(A, 0.0)
+    job = take(queue, A)
+    assert queue.ensure(A, 0.0) is False
+    job.worker_name = worker_name(1)
+    job.save()
+    job.set_status(JobStatus.STARTED)
+    assert queue.ensure(A, 0.0) is False
+    # Told to stop for now, it went back to the queue, and was taken again.
+    job.set_status(JobStatus.QUEUED)
+    assert queue.ensure(A, 0.0) is False
+
+
 @pytest.mark.parametrize("status", [JobStatus.FINISHED, JobStatus.FAILED])
 def test_a_job_made_anew_leaves_no_trace_of_the_old_one(status: JobStatus, queue: DownloadQueue) -> None:
     queue.ensure(A, 0.0)
@@ -213,6 +226,13 @@ def test_another_process_under_a_pid_that_was_used_again_is_not_the_worker() -> 
     assert not is_alive(f"worker-1-{os.getpid()}-1")
 
 
-@pytest.mark.parametrize("name", ["", "worker", "worker-1", "worker-1-x-2", "worker-1--1-2", "a-b-c-d", "worker-1-1-"])
+def test_a_process_that_never_was_is_not_alive() -> None:
+    # Above the kernel's highest pid.
+    assert not is_alive(f"worker-1-{2**22 + 1}-None")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "worker", "worker-1", "worker-1-x-2", "worker-1--1-2", "a-b-c-d", "worker-1-1-", "worker-1-²-2"]
+)
 def test_a_name_that_is_no_workers_is_nobody_alive(name: str) -> None:
     assert not is_alive(name)

@@ -17,7 +17,7 @@ def test_the_folders_of_a_newer_comfyui_are_found_in_its_source(tmp_path: Path) 
     assert model_folders(tmp_path) == (*KNOWN_FOLDERS, "time_machines")
 
 
-@pytest.mark.parametrize("source", [None, b"def broken(", b"\xff\xfe", b""])
+@pytest.mark.parametrize("source", [None, b"def broken(", b"\xff\xfe", b"a\0b", b""])
 def test_a_source_that_cannot_be_read_leaves_the_known_folders(source: bytes | None, tmp_path: Path) -> None:
     if source is not None:
         (tmp_path / "folder_paths.py").write_bytes(source)

@@ -6,9 +6,8 @@ import pytest
 
 from services import journal
 from services.artifacts import Artifact, model_id
-from services.errors import InvalidName
 from services.journal import Journal
-from services.models import ModelFile, ModelIndex, find_by_name, folder_sizes
+from services.models import ModelFile, ModelIndex, folder_sizes
 from services.verified import Verified, VerifiedFiles
 from services.workspace import Workspace
 
@@ -147,6 +146,35 @@ def test_a_link_to_a_folder_cannot_send_the_search_in_circles(index: ModelIndex,
     assert names(index) == ["loras/a.safetensors"]
 
 
+@pytest.mark.parametrize("path", ["loop", "loras/loop", "loras/loop.safetensors"])
+def test_a_link_to_itself_hides_only_itself(path: str, index: ModelIndex, workspace: Workspace) -> None:
+    put(workspace, "loras/a.safetensors")
+    (workspace.models / path).symlink_to(workspace.models / path)
+    assert names(index) == ["loras/a.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "path", [b"loras/caf\xe9.safetensors", b"loras/caf\xe9/b.safetensors", b"caf\xe9/b.safetensors"]
+)
+def test_a_name_that_is_no_text_hides_only_itself(path: bytes, index: ModelIndex, workspace: Workspace) -> None:
+    put(workspace, "loras/a.safetensors")
+    put(workspace, os.fsdecode(path))
+    assert names(index) == ["loras/a.safetensors"]
+
+
+def test_a_folder_read_right_after_a_change_is_read_again(index: ModelIndex, workspace: Workspace) -> None:
+    # It may have changed once more under the same time stamp, and is looked at again only when that is long ago.
+    first = put(workspace, "loras/a.safetensors")
+    make_old(first)
+    stamp = time.time_ns() - 1_500_000_000
+    os.utime(first.parent, ns=(stamp, stamp))
+    assert names(index) == ["loras/a.safetensors"]
+    make_old(put(workspace, "loras/b.safetensors"))
+    os.utime(first.parent, ns=(stamp, stamp))
+    time.sleep(0.6)
+    assert names(index) == ["loras/a.safetensors", "loras/b.safetensors"]
+
+
 def test_deleting_removes_the_file_and_its_record(index: ModelIndex, workspace: Workspace) -> None:
     file = put(workspace, "loras/a.safetensors")
     put(workspace, "loras/b.safetensors")
@@ -156,6 +184,12 @@ def test_deleting_removes_the_file_and_its_record(index: ModelIndex, workspace: 
     assert ([found.name for found in removed], unknown) == (["a.safetensors"], [])
     assert names(index) == ["loras/b.safetensors"]
     assert VerifiedFiles(workspace).all() == {}
+
+
+def test_what_is_named_twice_is_deleted_once(index: ModelIndex, workspace: Workspace) -> None:
+    put(workspace, "loras/a.safetensors")
+    removed, unknown = index.delete([model_id("loras", "a.safetensors")] * 2)
+    assert ([found.name for found in removed], unknown) == (["a.safetensors"], [])
 
 
 def test_deleting_an_unknown_id_removes_nothing(index: ModelIndex, workspace: Workspace) -> None:
@@ -204,21 +238,17 @@ def test_deleting_an_artifact_that_never_came_frees_nothing(index: ModelIndex) -
     assert index.delete_artifact(Artifact("https://example.com/a", "loras", "a.safetensors")) == 0
 
 
+def test_deleting_an_artifact_that_is_a_link_frees_nothing(
+    index: ModelIndex, workspace: Workspace, tmp_path: Path
+) -> None:
+    (tmp_path / "big.safetensors").write_bytes(b"12345")
+    (workspace.models / "loras" / "a.safetensors").symlink_to(tmp_path / "big.safetensors")
+    assert index.delete_artifact(Artifact("https://example.com/a", "loras", "a.safetensors")) == 0
+    assert (tmp_path / "big.safetensors").exists()
+
+
 def test_folders_are_counted_and_added_up(index: ModelIndex, workspace: Workspace) -> None:
     put(workspace, "loras/a.safetensors", b"12")
     put(workspace, "loras/sub/b.safetensors", b"345")
     put(workspace, "vae/c.safetensors", b"6")
     assert folder_sizes(index.scan().values()) == {"loras": (2, 5), "vae": (1, 1)}
-
-
-def test_models_are_found_by_name_in_whatever_folder(index: ModelIndex, workspace: Workspace) -> None:
-    put(workspace, "loras/sub/a.safetensors")
-    put(workspace, "vae/a.safetensors")
-    put(workspace, "vae/b.safetensors")
-    found = find_by_name(index.scan().values(), "checkpoints/a.safetensors")
-    assert sorted(file.folder for file in found) == ["loras", "vae"]
-
-
-def test_a_name_of_nothing_finds_nothing() -> None:
-    with pytest.raises(InvalidName):
-        find_by_name([], "loras/")

@@ -9,6 +9,9 @@ from msgspec import Struct
 
 from services.errors import InvalidName
 from services.records import RecordFolder
+from tests.fakes.faulty_volume import MountedVolume
+
+DEEP = b'{"text": "x", "more": ' + b"[" * 100_000
 
 
 class Note(Struct, frozen=True):
@@ -66,7 +69,7 @@ def test_deleting_says_whether_there_was_a_record(records: RecordFolder[Note]) -
     assert records.all() == {}
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"text": 1}', b'{"text": "\xff"}', b"\0" * 100])
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"text": 1}', b'{"text": "\xff"}', b"\0" * 100, DEEP])
 def test_a_record_nobody_can_read_is_set_aside_and_the_others_stay(
     data: bytes, records: RecordFolder[Note], folder: Path
 ) -> None:
@@ -75,6 +78,17 @@ def test_a_record_nobody_can_read_is_set_aside_and_the_others_stay(
     assert records.all() == {"good": Note("x")}
     assert (folder / "bad.unreadable").read_bytes() == data
     assert not (folder / "bad.json").exists()
+
+
+def test_a_record_nobody_can_read_stays_where_it_is_on_a_volume_that_cannot_be_written(
+    faulty_volume: MountedVolume,
+) -> None:
+    records = RecordFolder(faulty_volume.root, Note)
+    records.put("good", Note("x"))
+    (faulty_volume.root / "bad.json").write_bytes(b"{")
+    faulty_volume.fault("read_only")
+    assert records.all() == {"good": Note("x")}
+    assert (faulty_volume.root / "bad.json").exists()
 
 
 def stray_file(folder: Path) -> None:

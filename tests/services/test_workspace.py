@@ -7,7 +7,14 @@ import pytest
 
 from services.errors import InvalidName, NotEnoughSpace
 from services.model_folders import KNOWN_FOLDERS
-from services.workspace import NAME_MAX_BYTES, Workspace, check_name, check_relative_path, write_atomic
+from services.workspace import (
+    NAME_MAX_BYTES,
+    Workspace,
+    check_name,
+    check_relative_path,
+    figures_of,
+    write_atomic,
+)
 
 HOSTILE_NAMES = {
     "empty": "",
@@ -37,6 +44,7 @@ HOSTILE_NAMES = {
     "right to left": "a\u202etxt.exe",
     "zero width": "a\u200bb",
     "line separator": "a\u2028b",
+    "unusual space": "a\u1680b",
     "lone surrogate": "a\udcffb",
     "very long": "a" * 5000,
     "one byte too long": "a" * (NAME_MAX_BYTES + 1),
@@ -99,6 +107,12 @@ def test_the_suffix_of_a_model_may_be_in_capitals(workspace: Workspace) -> None:
 
 def test_a_configuration_may_have_another_suffix(workspace: Workspace) -> None:
     assert workspace.model_file("configs", "v1.yaml").name == "v1.yaml"
+
+
+@pytest.mark.parametrize("name", ["v1.py", "v1", "v1.yaml.part"])
+def test_not_everything_is_a_configuration(name: str, workspace: Workspace) -> None:
+    with pytest.raises(InvalidName, match="not a model file"):
+        workspace.model_file("configs", name)
 
 
 def test_a_model_folder_may_itself_be_a_link(workspace: Workspace, tmp_path: Path) -> None:
@@ -209,6 +223,19 @@ def test_a_write_that_fails_halfway_leaves_what_was_there(tmp_path: Path) -> Non
     with pytest.raises(OSError, match="File too large"):
         write_atomic(tmp_path / "file", b"x" * 10_000)
     assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == {"file": b"old"}
+
+
+@pytest.mark.parametrize("what", ["missing", "file/below", "loop", "to nowhere"])
+def test_nothing_is_there_where_nothing_can_be_reached(what: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "to nowhere").symlink_to("nowhere")
+    assert figures_of(tmp_path / what) is None
+
+
+def test_every_other_reason_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="File name too long"):
+        figures_of(tmp_path / ("a" * 300))
 
 
 def test_a_full_volume_is_called_that_and_keeps_what_was_there(full_folder: Path) -> None:

@@ -34,6 +34,10 @@ BROKEN = {
     "a number without digits": b"a: !!int ''",
     "a fraction without digits": b"a: !!float ''",
     "a version of YAML that is none": b"%YAML 1.3\n---\na: 1\n",
+    "another version of YAML": b"%YAML 1.1\n---\na: yes\n",
+    "a tag as long as the file": b"a: !" + b"a" * (MAX_BYTES - 10),
+    "a list of values as a key": b"? [a, b]\n: c\n",
+    "half a character": b'a: "\\ud800"\n',
 }
 
 
@@ -89,6 +93,17 @@ def test_an_error_names_the_line(data: bytes, line: int) -> None:
 def test_a_file_is_read_as_plain_values(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("a: [1, 2.5, true, null, 'text']\nb: {c: é}\n", encoding="utf-8")
     assert yaml_files.read(tmp_path / "a.yaml") == {"a": [1, 2.5, True, None, "text"], "b": {"c": "é"}}
+
+
+def test_a_date_is_text() -> None:
+    data = b"a: 2020-01-02\nb: 9999-12-31T23:00:00-05:00\n"
+    assert yaml_files.parse(data, "presets.yaml") == {"a": "2020-01-02", "b": "9999-12-31T23:00:00-05:00"}
+
+
+def test_an_error_does_not_repeat_the_file() -> None:
+    with pytest.raises(InvalidYaml) as caught:
+        yaml_files.parse(b"a: " + b"x" * 100_000 + b"\na: 1\n", "presets.yaml")
+    assert len(caught.value.message) < 1_000
 
 
 def test_an_empty_file_holds_nothing() -> None:
