@@ -7,17 +7,19 @@ random and 256 bits long, so a slow hash would only slow the right answer.
 
 import hashlib
 import hmac
+import math
 import secrets
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from services import log
-from services.errors import NotFound, SuiteError
+from services.errors import NotEnoughSpace, NotFound, SuiteError
 from services.settings import Settings
 from services.workspace import Workspace, write_atomic
 
@@ -30,6 +32,8 @@ TRIES = 5
 PAUSE_SECONDS = 60.0
 TRIES_OF_EVERYONE = 50
 
+T = TypeVar("T", bound=Struct)
+
 _log = log.get("auth")
 
 
@@ -37,7 +41,8 @@ class TooManyAttempts(SuiteError):
     type = "too_many_attempts"
 
     def __init__(self, retry_after_seconds: float) -> None:
-        seconds = max(1, round(retry_after_seconds))
+        # Rounded up: who comes back when told must not be told again.
+        seconds = max(1, math.ceil(retry_after_seconds))
         super().__init__(f"too many wrong passwords: try again in {seconds} s", {"retry_after_seconds": seconds})
         self.retry_after_seconds = seconds
 
@@ -82,9 +87,20 @@ class Password:
     def _stored(self) -> str:
         try:
             return self._local.read_text(encoding="utf-8").strip()
-        except OSError as error:
+        except (OSError, UnicodeDecodeError) as error:
             _log.error("password_unreadable", file=str(self._local), error=str(error))
             return ""
+
+
+def _read_list(file: Path, kind: type[T]) -> list[T]:
+    """What `file` holds; nothing, and a line in the log, when nobody can make sense of it. Raises OSError."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=list[kind])  # type: ignore[valid-type]
+    except FileNotFoundError:
+        return []
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        _log.error("file_unreadable", file=str(file), error=str(error))
+        return []
 
 
 class Session(Struct):
@@ -94,44 +110,39 @@ class Session(Struct):
 
 
 class Sessions:
-    """Signed-in browsers. The cookie holds the id, this holds its digest."""
+    """Signed-in browsers. The cookie holds the id, this holds its digest. Safe to share between threads."""
 
     def __init__(self, file: Path, clock: Callable[[], float] = time.time) -> None:
         self._file = file
         self._clock = clock
-        self._sessions: dict[str, Session] = {}
-        try:
-            stored = msgspec.json.decode(file.read_bytes(), type=list[Session])
-        except FileNotFoundError:
-            stored = []
-        except msgspec.DecodeError as error:
-            _log.error("sessions_unreadable", file=str(file), error=str(error))
-            stored = []
-        self._sessions = {session.digest: session for session in stored if self._is_live(session)}
+        self._lock = threading.Lock()
+        self._sessions = {session.digest: session for session in _read_list(file, Session)}
 
     def start(self) -> str:
         """The id of a new session."""
         id_ = secrets.token_urlsafe(32)
         now = self._clock()
-        self._sessions[digest(id_)] = Session(digest(id_), now, now)
-        self._save()
+        with self._lock:
+            self._sessions[digest(id_)] = Session(digest(id_), now, now)
+            self._try_to_save()
         return id_
 
     def is_valid(self, id_: str) -> bool:
-        session = self._sessions.get(digest(id_))
-        if session is None:
-            return False
-        if not self._is_live(session):
-            self.end(id_)
-            return False
-        if self._clock() - session.seen_at > SEEN_SECONDS:
-            session.seen_at = self._clock()
-            self._save()
-        return True
+        with self._lock:
+            session = self._sessions.get(digest(id_))
+            if session is None or not self._is_live(session):
+                self._sessions.pop(digest(id_), None)
+                return False
+            if self._clock() - session.seen_at > SEEN_SECONDS:
+                session.seen_at = self._clock()
+                self._try_to_save()
+            return True
 
     def end(self, id_: str) -> None:
-        if self._sessions.pop(digest(id_), None):
-            self._save()
+        """Raises NotEnoughSpace, OSError when a restart would bring the session back."""
+        with self._lock:
+            if self._sessions.pop(digest(id_), None):
+                self._save()
 
     def _is_live(self, session: Session) -> bool:
         # A clock that was set back must not sign anyone out, nor keep anyone in for longer than the lifetime.
@@ -141,6 +152,13 @@ class Sessions:
     def _save(self) -> None:
         self._sessions = {key: session for key, session in self._sessions.items() if self._is_live(session)}
         write_atomic(self._file, msgspec.json.encode(list(self._sessions.values())), mode=0o600)
+
+    def _try_to_save(self) -> None:
+        """A full disk must not keep its owner out: what is not written is only lost with the dashboard's process."""
+        try:
+            self._save()
+        except (NotEnoughSpace, OSError) as error:
+            _log.error("sessions_not_saved", file=str(self._file), error=str(error))
 
 
 class Token(Struct, frozen=True):
@@ -157,34 +175,33 @@ class Tokens:
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._lock = threading.Lock()
         self._tokens: dict[str, Token] = {}
 
     def load(self) -> None:
         """Raises OSError."""
-        try:
-            stored = msgspec.json.decode(self._file.read_bytes(), type=list[Token])
-        except FileNotFoundError:
-            return
-        except msgspec.DecodeError as error:
-            _log.error("tokens_unreadable", file=str(self._file), error=str(error))
-            return
-        self._tokens = {token.id: token for token in stored}
+        self._tokens = {token.id: token for token in _read_list(self._file, Token)}
 
     def all(self) -> list[Token]:
         return sorted(self._tokens.values(), key=lambda token: token.created_at)
 
     def create(self, name: str) -> tuple[Token, str]:
-        """(the record, the token itself). Raises OSError."""
+        """(the record, the token itself). Raises NotEnoughSpace, OSError."""
         secret = secrets.token_urlsafe(32)
         token = Token(secrets.token_hex(6), name, time.time(), digest(secret))
-        self._store({**self._tokens, token.id: token})
+        with self._lock:
+            # What lies there counts: it may not have been read yet, or another pod on the volume has added to it.
+            self.load()
+            self._store({**self._tokens, token.id: token})
         return token, secret
 
     def revoke(self, id_: str) -> None:
-        """Raises NotFound, OSError."""
-        if id_ not in self._tokens:
-            raise NotFound(f"there is no token '{id_[:40]}'")
-        self._store({key: token for key, token in self._tokens.items() if key != id_})
+        """Raises NotFound, NotEnoughSpace, OSError."""
+        with self._lock:
+            self.load()
+            if id_ not in self._tokens:
+                raise NotFound(f"there is no token '{id_[:40]}'")
+            self._store({key: token for key, token in self._tokens.items() if key != id_})
 
     def is_valid(self, secret: str) -> bool:
         wanted = digest(secret)
@@ -196,30 +213,32 @@ class Tokens:
 
 
 class Brake:
-    """Slows guessing down: so many wrong tries per address and in all, then a pause. Nobody is locked out for good."""
+    """Slows guessing down: so many wrong tries a minute, per address and in all. Nobody is locked out for good."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._wrong: dict[str, list[float]] = {}
+        # When the wrong tries were, by address; None: everyone's.
+        self._wrong: dict[str | None, list[float]] = {}
 
     def check(self, address: str) -> None:
         """Raises TooManyAttempts."""
-        for key, tries in ((address, TRIES), ("", TRIES_OF_EVERYONE)):
+        for key, tries in ((address, TRIES), (None, TRIES_OF_EVERYONE)):
             recent = self._recent(key)
             if len(recent) >= tries:
-                raise TooManyAttempts(PAUSE_SECONDS - (self._clock() - recent[-1]))
+                # With the oldest that counts a try becomes free.
+                raise TooManyAttempts(PAUSE_SECONDS - (self._clock() - recent[-tries]))
 
     def wrong(self, address: str) -> int:
         """Notes a wrong try; how many are left before the pause."""
         self._wrong = {key: recent for key in self._wrong if (recent := self._recent(key))}
-        for key in (address, ""):
+        for key in (address, None):
             self._wrong.setdefault(key, []).append(self._clock())
         return max(TRIES - len(self._wrong[address]), 0)
 
     def right(self, address: str) -> None:
         self._wrong.pop(address, None)
 
-    def _recent(self, key: str) -> list[float]:
+    def _recent(self, key: str | None) -> list[float]:
         return [at for at in self._wrong.get(key, []) if self._clock() - at < PAUSE_SECONDS]
 
 
@@ -231,4 +250,5 @@ def is_same_origin(origin: str | None, fetch_site: str | None, host: str) -> boo
     """
     if fetch_site is not None:
         return fetch_site == "same-origin"
-    return origin is not None and urlsplit(origin).netloc.lower() == host.lower()
+    # Compared as a whole (RFC 6454, 6.2: scheme, host and port, nothing else): what is not parsed cannot be misread.
+    return origin is not None and origin.lower() in {f"{scheme}://{host.lower()}" for scheme in ("https", "http")}

@@ -1,15 +1,14 @@
 """One file from its host to its place: streamed to `.part`, resumed, verified, and only then under its name."""
 
-import contextlib
 import hashlib
 import http.client
 import os
 import random
+import stat
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from services import journal, log
 from services.artifacts import Artifact
@@ -30,6 +29,8 @@ REPORT_SECONDS = 0.25
 MAX_ATTEMPTS = 6
 BACKOFF_SECONDS = 1.0
 BACKOFF_MAX_SECONDS = 30.0
+# A host may ask for more, but no worker waits longer.
+RETRY_AFTER_MAX_SECONDS = 300
 # The weight of the newest quarter second in the speed that is shown.
 SMOOTHING = 0.15
 
@@ -57,19 +58,25 @@ class Fetcher:
     def fetch(self, artifact: Artifact) -> Verified:
         """Brings `artifact` in. A file that lies there already is verified instead of fetched.
 
-        Raises DownloadFailed, DownloadStopped, NotEnoughSpace, OSError (the volume's).
+        Raises DownloadFailed, DownloadStopped, NotEnoughSpace.
         """
-        return _Download(self, artifact).run()
+        try:
+            return _Download(self, artifact).run()
+        except OSError as error:
+            raise _as_failure(error, artifact) from error
 
 
 class _Download:
+    """One run, resumed or not. `_digest` is always that of the first `_done` bytes, and `_etag` the strong validator
+    under which the host sent them."""
+
     def __init__(self, fetcher: Fetcher, artifact: Artifact) -> None:
         self._fetcher = fetcher
         self._artifact = artifact
         self._target = fetcher.workspace.model_file(artifact.folder, artifact.name)
-        self._part = journal.part_file(self._target)
         self._digest = hashlib.sha256()
         self._done = 0
+        self._etag: str | None = None
         self._total = artifact.size_bytes
         self._rate = 0.0
         self._reported_at = 0.0
@@ -79,71 +86,104 @@ class _Download:
         self._target.parent.mkdir(parents=True, exist_ok=True)
         if self._target.exists():
             return self._adopt()
-        self._check_space(journal.bytes_kept(self._target, self._artifact.url))
-        attempt = 0
+        with journal.held_part(self._target) as part:
+            # Whoever held it until now may have finished it.
+            if not self._target.exists():
+                return self._bring_in(part)
+        return self._adopt()
+
+    def _bring_in(self, part: int) -> Verified:
+        is_whole = self._take_up(part)
+        attempt, furthest = 0, self._done
         while True:
-            before = self._done
             try:
-                self._transfer()
-                return self._publish()
+                if not is_whole:
+                    self._transfer(part)
+                    is_whole = True
+                return self._publish(part)
             except (OSError, http.client.HTTPException, DownloadFailed) as error:
                 failure = _as_failure(error, self._artifact)
-                if failure.permanent:
-                    raise failure from error
-                attempt = 1 if self._done > before else attempt + 1
-                if attempt >= MAX_ATTEMPTS:
+                attempt, furthest = (1, self._done) if self._done > furthest else (attempt + 1, furthest)
+                if not isinstance(failure, DownloadFailed) or failure.permanent or attempt >= MAX_ATTEMPTS:
                     raise failure from error
                 self._wait(attempt, failure)
 
-    def _transfer(self) -> None:
-        """Everything from the first missing byte to the last, in one request."""
+    def _take_up(self, part: int) -> bool:
+        """Goes on from what an earlier run left, as far as it can be used; whether that is the whole file."""
         kept = journal.load(self._target, self._artifact.url)
-        resumable = kept is not None and bool(kept.etag or self._artifact.sha256)
-        with open_stream(
-            self._artifact.url, _range_headers(kept if resumable else None), self._fetcher.sources
-        ) as stream:
-            offset = self._offset(stream, kept if resumable else None)
-            self._check_offer(stream, offset)
-            etag = stream.headers.get("etag")
-            with self._open_part(offset) as descriptor:
-                self._hash_prefix(descriptor, offset)
-                self._done = self._reported_done = offset
-                self._report("downloading", force=True)
-                self._receive(stream, descriptor, etag)
+        self._check_space(kept.bytes_done if kept else 0)
+        if kept is None:
+            return False
+        is_whole = kept.bytes_done == kept.bytes_total and self._artifact.size_bytes in {None, kept.bytes_total}
+        if is_whole or self._can_resume(kept.etag):
+            self._hash(part, kept.bytes_done)
+            self._etag = kept.etag
+            self._total = kept.bytes_total or self._total
+        return is_whole
+
+    def _can_resume(self, etag: str | None) -> bool:
+        """Without a strong validator only the digest at the end can tell whether two halves belong together."""
+        return etag is not None or self._artifact.sha256 is not None
+
+    def _transfer(self, part: int) -> None:
+        """Everything from the first missing byte to the last, in one request."""
+        headers = {}
+        if self._done and self._can_resume(self._etag):
+            headers = {"Range": f"bytes={self._done}-", **({"If-Range": self._etag} if self._etag else {})}
+        with open_stream(self._artifact.url, headers, self._fetcher.sources) as stream:
+            offset, total = self._place(stream, part)
+            self._check_offer(stream, offset, total)
+            if not offset:
+                self._start_over(part)
+                self._etag = _strong(stream.headers.get("etag"))
+            self._rate, self._reported_done = 0.0, offset
+            self._report("downloading", force=True)
+            self._receive(stream, part)
         if self._total is not None and self._done < self._total:
             raise DownloadFailed(f"the line broke after {self._done} of {self._total} bytes", permanent=False)
 
-    def _offset(self, stream: HttpStream, kept: Journal | None) -> int:
-        """Where the body of `stream` starts in the file, by what the host really answered."""
+    def _place(self, stream: HttpStream, part: int) -> tuple[int, int | None]:
+        """(where the body of `stream` starts in the file, the file's length), by what the host really answered."""
         if stream.status == 200:
-            return 0
-        if stream.status == 206 and kept is not None:
+            return 0, stream.length
+        if stream.status == 206 and self._belongs(stream.headers.get("etag")):
             start, total = _content_range(stream.headers.get("content-range", ""))
-            if start == kept.bytes_done and (total is None or total == (kept.bytes_total or total)):
-                return start
+            if start == self._done and (total is None or self._total in {None, total}):
+                end = None if stream.length is None else start + stream.length
+                return start, total or self._total or end
         if stream.status in {206, 416}:
             # The file on the host is another one than it was, or the host cannot count: from the start.
-            journal.discard(self._target)
+            self._start_over(part)
             raise DownloadFailed("the host's file changed, or it does not support resuming", permanent=False)
         failure = self._fetcher.sources.refusal(stream.status, stream.url)
-        if (wait := stream.headers.get("retry-after", "")).isdigit():
-            failure.details["retry_after_seconds"] = int(wait)
+        if wait := _number(stream.headers.get("retry-after", "")):
+            failure.details["retry_after_seconds"] = min(wait, RETRY_AFTER_MAX_SECONDS)
         raise failure
 
-    def _check_offer(self, stream: HttpStream, offset: int) -> None:
+    def _belongs(self, etag: str | None) -> bool:
+        """Whether bytes sent under `etag` may follow those that are here: hosts ignore If-Range, too."""
+        return etag == self._etag if etag and self._etag else self._artifact.sha256 is not None
+
+    def _check_offer(self, stream: HttpStream, offset: int, total: int | None) -> None:
         """Whether what the host is about to send can be the file. Raises DownloadFailed, NotEnoughSpace."""
         kind = stream.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind in _NOT_MODELS:
             raise DownloadFailed(
                 f"the host sent a page ({kind}) instead of the file: is a login or a licence needed?", permanent=True
             )
-        length = stream.headers.get("content-length", "")
-        total = offset + int(length) if length.isdigit() else None
+        if (coding := stream.headers.get("content-encoding", "identity").strip().lower()) != "identity":
+            raise DownloadFailed(f"the host sent the file packed ({coding}), which nobody asked for", permanent=True)
         expected = self._artifact.size_bytes
         if total is not None and expected is not None and total != expected:
             raise DownloadFailed(f"the host offers {total} bytes, the preset says {expected}", permanent=True)
         self._total = total or expected
         self._check_space(offset)
+
+    def _start_over(self, part: int) -> None:
+        # First, so that it never speaks of bytes that are to come.
+        journal.forget(self._target)
+        os.ftruncate(part, 0)
+        self._digest, self._done, self._etag = hashlib.sha256(), 0, None
 
     def _check_space(self, offset: int) -> None:
         """Raises NotEnoughSpace when what is to come does not fit beside the reserve."""
@@ -155,97 +195,89 @@ class _Download:
                 {"needed_bytes": needed, "free_bytes": max(free, 0)},
             )
 
-    @contextlib.contextmanager
-    def _open_part(self, offset: int) -> Iterator[int]:
-        descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o664)
-        try:
-            # What lies behind the journal was never certain.
-            os.ftruncate(descriptor, offset)
-            yield descriptor
-        finally:
-            os.close(descriptor)
-
-    def _hash_prefix(self, descriptor: int, length: int) -> None:
-        self._digest = hashlib.sha256()
-        position = 0
-        while position < length:
-            piece = os.pread(descriptor, min(PIECE_BYTES * 4, length - position), position)
-            if not piece:
-                raise DownloadFailed("the partial file is shorter than its journal says", permanent=False)
-            self._digest.update(piece)
-            position += len(piece)
-
-    def _receive(self, stream: HttpStream, descriptor: int, etag: str | None) -> None:
+    def _receive(self, stream: HttpStream, part: int) -> None:
         buffer = memoryview(bytearray(PIECE_BYTES))
         saved_at, saved_done = time.monotonic(), self._done
+        # What lies behind the journal was never certain.
+        os.ftruncate(part, self._done)
         try:
             while count := stream.read_into(buffer):
                 if self._total is not None and self._done + count > self._total:
                     raise DownloadFailed(
                         f"the host sent more than the {self._total} bytes it announced", permanent=True
                     )
-                _write_all(descriptor, buffer[:count], self._done)
+                _write_all(part, buffer[:count], self._done)
                 self._digest.update(buffer[:count])
                 self._done += count
                 if self._done - saved_done >= CHECKPOINT_BYTES or time.monotonic() - saved_at >= CHECKPOINT_SECONDS:
-                    self._checkpoint(descriptor, etag)
+                    self._checkpoint(part)
                     saved_at, saved_done = time.monotonic(), self._done
                 self._report("downloading")
         finally:
-            self._checkpoint(descriptor, etag)
+            self._checkpoint(part)
 
-    def _checkpoint(self, descriptor: int, etag: str | None) -> None:
-        os.fdatasync(descriptor)
-        strong = etag if etag and not etag.startswith("W/") else None
-        journal.save(self._target, Journal(self._artifact.url, self._done, self._total, strong))
+    def _checkpoint(self, part: int) -> None:
+        os.fdatasync(part)
+        journal.save(self._target, Journal(self._artifact.url, self._done, self._total, self._etag))
 
-    def _publish(self) -> Verified:
+    def _publish(self, part: int) -> Verified:
         """The finished part under its final name, if it is what it should be; gone otherwise."""
         self._report("verifying", force=True)
         digest = self._digest.hexdigest()
         problem = None
         if self._artifact.sha256 and digest != self._artifact.sha256:
             problem = f"the file's sha256 is {digest}, the preset says {self._artifact.sha256}"
-        elif not _looks_like_a_model(self._part):
+        elif not _looks_like_a_model(self._artifact.name, part):
             problem = "what came is no safetensors file"
         if problem:
             journal.discard(self._target)
             raise DownloadFailed(f"{self._artifact.name}: {problem}; it was removed", permanent=True)
-        with self._part.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(self._part, self._target)
+        os.fsync(part)
+        os.replace(journal.part_file(self._target), self._target)
         sync_folder(self._target.parent)
         journal.discard(self._target)
-        return self._verified(digest)
+        return self._verified(self._target.stat(), self._total)
 
     def _adopt(self) -> Verified:
-        """A file of that name lies there: it is hashed, and taken if it is the one that is wanted."""
-        with self._target.open("rb") as file:
-            self._total = os.fstat(file.fileno()).st_size
-            while piece := file.read(PIECE_BYTES * 4):
-                self._digest.update(piece)
-                self._done += len(piece)
-                self._report("verifying")
-        digest = self._digest.hexdigest()
-        wrong_digest = self._artifact.sha256 is not None and digest != self._artifact.sha256
-        if wrong_digest or self._artifact.size_bytes not in {None, self._total}:
+        """A file of that name lies there: it is taken if it is the one that is wanted."""
+        figures = self._target.stat()
+        if not stat.S_ISREG(figures.st_mode) or not self._is_wanted(figures.st_size):
             raise DownloadFailed(
                 f"another file named {self._artifact.name} lies in {self._artifact.folder}/: "
                 "rename or delete it, then try again",
                 permanent=True,
             )
-        return self._verified(digest)
+        journal.discard(self._target)
+        return self._verified(figures, self._artifact.size_bytes)
 
-    def _verified(self, digest: str) -> Verified:
-        figures = self._target.stat()
-        known_size = self._artifact.size_bytes is not None or self._total is not None
+    def _is_wanted(self, size_bytes: int) -> bool:
+        if self._artifact.size_bytes not in {None, size_bytes}:
+            return False
+        self._total = size_bytes
+        with self._target.open("rb") as file:
+            self._hash(file.fileno(), size_bytes)
+            right_digest = self._artifact.sha256 in {None, self._digest.hexdigest()}
+            return right_digest and _looks_like_a_model(self._artifact.name, file.fileno())
+
+    def _hash(self, descriptor: int, length: int) -> None:
+        """Takes the first `length` bytes as done."""
+        while self._done < length:
+            piece = os.pread(descriptor, min(PIECE_BYTES * 4, length - self._done), self._done)
+            if not piece:
+                raise DownloadFailed(f"{self._artifact.name} became shorter while it was read", permanent=False)
+            self._digest.update(piece)
+            self._done += len(piece)
+            self._report("verifying")
+
+    def _verified(self, figures: os.stat_result, known_size: int | None) -> Verified:
+        """`figures`: the file's, no younger than what was hashed; `known_size`: what was said about it before."""
         return Verified(
             folder=self._artifact.folder,
             name=self._artifact.name,
             size_bytes=figures.st_size,
             mtime_ns=figures.st_mtime_ns,
-            sha256=digest,
-            checked_against="sha256" if self._artifact.sha256 else "size" if known_size else "nothing",
+            sha256=self._digest.hexdigest(),
+            checked_against="sha256" if self._artifact.sha256 else "nothing" if known_size is None else "size",
         )
 
     def _wait(self, attempt: int, failure: DownloadFailed) -> None:
@@ -290,47 +322,47 @@ class _Download:
             raise DownloadStopped(reason)
 
 
-def _range_headers(kept: Journal | None) -> dict[str, str]:
-    if kept is None or not kept.bytes_done:
-        return {}
-    # Without a strong validator only the digest at the end can tell whether the halves belong together.
-    return {"Range": f"bytes={kept.bytes_done}-", **({"If-Range": kept.etag} if kept.etag else {})}
+def _strong(etag: str | None) -> str | None:
+    """`etag`, if the bytes behind it are always the same (RFC 9110, 8.8.1)."""
+    return etag if etag and not etag.startswith("W/") else None
 
 
 def _content_range(header: str) -> tuple[int, int | None]:
     """(first byte, total or None) of `bytes 5-9/10` (RFC 9110, 14.4); (-1, None) when it says anything else."""
     unit, _, rest = header.partition(" ")
     span, _, total = rest.partition("/")
-    first = span.partition("-")[0]
-    if unit.lower() != "bytes" or not first.isdigit():
+    first = _number(span.partition("-")[0])
+    if unit.lower() != "bytes" or first is None:
         return -1, None
-    return int(first), int(total) if total.isdigit() else None
+    return first, _number(total)
+
+
+def _number(text: str) -> int | None:
+    """The whole number a header holds; None for anything else, and for more digits than any size has."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
 
 def _write_all(descriptor: int, data: memoryview, position: int) -> None:
-    try:
-        while data:
-            written = os.pwrite(descriptor, data, position)
-            data, position = data[written:], position + written
-    except OSError as error:
-        if is_out_of_space(error):
-            raise NotEnoughSpace("no space left on the volume; what was fetched is kept") from error
-        raise
+    while data:
+        written = os.pwrite(descriptor, data, position)
+        data, position = data[written:], position + written
 
 
-def _looks_like_a_model(file: Path) -> bool:
+def _looks_like_a_model(name: str, descriptor: int) -> bool:
     """Whether a safetensors file starts with its header's length and brace; other kinds are let through."""
-    if file.name.removesuffix(".part").rpartition(".")[2].lower() not in {"safetensors", "sft"}:
+    if name.rpartition(".")[2].lower() not in {"safetensors", "sft"}:
         return True
-    with file.open("rb") as opened:
-        start = opened.read(9)
+    start = os.pread(descriptor, 9, 0)
     if len(start) < 9:
         return False
     (header_bytes,) = struct.unpack("<Q", start[:8])
-    return 0 < header_bytes < min(_SAFETENSORS_HEADER_MAX_BYTES, file.stat().st_size) and start[8:] == b"{"
+    size_bytes = os.fstat(descriptor).st_size
+    return 0 < header_bytes < min(_SAFETENSORS_HEADER_MAX_BYTES, size_bytes) and start[8:] == b"{"
 
 
-def _as_failure(error: Exception, artifact: Artifact) -> DownloadFailed:
+def _as_failure(error: Exception, artifact: Artifact) -> DownloadFailed | NotEnoughSpace:
     if isinstance(error, DownloadFailed):
         return error
+    if isinstance(error, OSError) and is_out_of_space(error):
+        return NotEnoughSpace("no space left on the volume; what was fetched is kept")
     return DownloadFailed(f"{artifact.name}: {error or type(error).__name__}", permanent=False)

@@ -11,7 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 from services.errors import DownloadFailed
 from services.sources import Sources
@@ -21,6 +21,9 @@ CONNECT_TIMEOUT_SECONDS = 15.0
 # A line that brings nothing for this long is dead, whatever TCP thinks.
 STALL_SECONDS = 30.0
 FILL_SECONDS = 0.1
+
+# What an address may hold as it is (RFC 3986, 3.3 and 3.4), and the sign of what is encoded already.
+_SENT_AS_IT_IS = "/?:@!$&'()*+,;=-._~%"
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -32,20 +35,32 @@ class HttpStream:
         self.url = url
         self.status = response.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.getheaders()}
+        # None: chunked, or as long as the connection lasts; http.client takes care of both.
+        self.length: int | None = None if response.chunked else response.length
         self._connection = connection
         self._response = response
-        # None: chunked, or as long as the connection lasts; http.client takes care of both.
-        self._left = None if response.chunked else response.length
+        self._left = self.length
+        self._failure: OSError | http.client.HTTPException | None = None
 
     def read_into(self, buffer: memoryview) -> int:
         """Bytes read into `buffer`: as many as came within FILL_SECONDS, 0 at the end of the body.
 
-        Raises OSError on a stall or a broken line. `HTTPResponse.readinto` would wait for the whole buffer, which on
-        a slow line means no progress for seconds.
+        Raises OSError or http.client.HTTPException on a stall or a broken line, once everything that came before was
+        handed on. `HTTPResponse.readinto` would wait for the whole buffer, which on a slow line means no progress for
+        seconds.
         """
+        if self._failure is not None:
+            raise self._failure
         filled, until = 0, time.monotonic() + FILL_SECONDS
         while filled < len(buffer):
-            count = self._read_some(buffer[filled:])
+            try:
+                count = self._read_some(buffer[filled:])
+            except (OSError, http.client.HTTPException) as error:
+                if not filled:
+                    raise
+                # Kept, because http.client takes the second read of a broken line for the end of the body.
+                self._failure = error
+                break
             filled += count
             if not count or time.monotonic() > until:
                 break
@@ -87,17 +102,15 @@ def open_stream(url: str, headers: Mapping[str, str], sources: Sources) -> HttpS
         if stream.status not in _REDIRECTS or not location:
             return stream
         stream.close()
-        url = urljoin(url, location)
+        url = _joined(url, location)
     raise DownloadFailed(f"more than {MAX_REDIRECTS} redirects, the last to {urlsplit(url).hostname}", permanent=True)
 
 
 def _request(url: str, headers: Mapping[str, str], sources: Sources) -> HttpStream:
-    parts = urlsplit(url)
     connection = _connection(url, sources)
     try:
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         connection.request(
-            "GET", target, headers={"User-Agent": "comfyui-docker", "Accept-Encoding": "identity", **headers}
+            "GET", _target(url), headers={"User-Agent": "comfyui-docker", "Accept-Encoding": "identity", **headers}
         )
         return HttpStream(url, connection, connection.getresponse())
     except BaseException:
@@ -105,20 +118,33 @@ def _request(url: str, headers: Mapping[str, str], sources: Sources) -> HttpStre
         raise
 
 
+def _joined(url: str, location: str) -> str:
+    """Where a redirect from `url` leads. http.client reads headers as Latin-1, whatever their bytes mean."""
+    try:
+        return urljoin(url, quote(location.encode("latin-1"), safe=_SENT_AS_IT_IS + "[]#"))
+    except ValueError:
+        raise DownloadFailed(f"{urlsplit(url).hostname} redirects to what is no address", permanent=True) from None
+
+
+def _target(url: str) -> str:
+    """What is asked for on the host: path and query, percent-encoded where they are not yet."""
+    parts = urlsplit(url)
+    path, query = quote(parts.path, safe=_SENT_AS_IT_IS), quote(parts.query, safe=_SENT_AS_IT_IS)
+    return (path or "/") + (f"?{query}" if query else "")
+
+
 def _connection(url: str, sources: Sources) -> http.client.HTTPConnection:
     parts = urlsplit(url)
     addresses = sources.resolve(url)
     host, port = parts.hostname or "", addresses[0][1][1]
-    if parts.scheme == "https":
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            host, port, context=ssl.create_default_context()
-        )
-    else:
-        connection = http.client.HTTPConnection(host, port)
     line = _connect(addresses)
     try:
-        if isinstance(connection, http.client.HTTPSConnection):
-            line = ssl.create_default_context().wrap_socket(line, server_hostname=host)
+        if parts.scheme == "https":
+            context = ssl.create_default_context()
+            connection: http.client.HTTPConnection = http.client.HTTPSConnection(host, port, context=context)
+            line = context.wrap_socket(line, server_hostname=host)
+        else:
+            connection = http.client.HTTPConnection(host, port)
     except BaseException:
         line.close()
         raise

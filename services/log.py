@@ -1,15 +1,17 @@
 """Structured logs: one JSON object a line, to the console and to a file on the volume.
 
 The file is written by a thread of its own behind a bounded queue: a volume that hangs costs log lines (they are
-counted), never a request. Rotation is the reconciler's: the handler reopens the file when it was renamed.
+counted), never a request. Rotation is the reconciler's: the file is opened anew each time.
 """
 
+import contextlib
 import json
 import logging
 import logging.handlers
 import queue
 import re
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,13 @@ import structlog
 from structlog.types import EventDict, Processor
 
 QUEUE_LINES = 10_000
+# How long a program that ends waits for the volume to take its last lines.
+LAST_WORDS_SECONDS = 1.0
 
-_SECRET_IN_URL = re.compile(r"(?i)([?&](?:token|api_key|key|signature|sig|x-amz-[a-z-]+|expires|policy)=)[^&\s\"']+")
+# Values end at a backslash: lines are redacted as JSON, where it begins an escape.
+_PARAMETER = re.compile(r"([?&#][^=&?#\s\"'\\]{1,100}=)[^&#\s\"'\\]+")
+_SECRET_PARAMETER = re.compile(r"(?i)token|key=|secret|passw|signature|sig=|credential|policy|expires|x-amz-|x-goog-")
+_USER_IN_URL = re.compile(r"(://)[^/?#\s\"'\\]+@")
 _BEARER = re.compile(r"(?i)(bearer\s+)[a-z0-9._~+/=-]+")
 
 
@@ -35,7 +42,6 @@ def configure(program: str, file: Path, level: str = "info", own_files: Mapping[
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
-        _redact,
     ]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
@@ -43,6 +49,8 @@ def configure(program: str, file: Path, level: str = "info", own_files: Mapping[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             _named(program),
             structlog.processors.JSONRenderer(),
+            # Last of all, so that nothing gets around it: nested values, exceptions, libraries.
+            _redacted,
         ],
     )
     console = logging.StreamHandler(sys.stderr)
@@ -69,15 +77,16 @@ def get(name: str) -> structlog.stdlib.BoundLogger:
 
 
 def redact(text: str) -> str:
-    """`text` without tokens and signed queries."""
-    return _BEARER.sub(r"\1***", _SECRET_IN_URL.sub(r"\1***", text))
+    """`text` without tokens, signed queries and the users of addresses."""
+    return _BEARER.sub(r"\1***", _USER_IN_URL.sub(r"\1***@", _PARAMETER.sub(_hide_if_secret, text)))
 
 
-def _redact(_logger: Any, _method: str, event: EventDict) -> EventDict:
-    for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = redact(value)
-    return event
+def _hide_if_secret(parameter: re.Match[str]) -> str:
+    return f"{parameter[1]}***" if _SECRET_PARAMETER.search(parameter[1]) else parameter[0]
+
+
+def _redacted(_logger: Any, _method: str, line: Any) -> str:
+    return redact(line)
 
 
 def _named(program: str) -> Processor:
@@ -88,43 +97,53 @@ def _named(program: str) -> Processor:
 
 
 class _PatientFileHandler(logging.handlers.QueueHandler):
-    """Hands records to a thread that writes them; drops and counts what does not fit into the queue."""
+    """Hands lines to a thread that writes them; drops and counts what does not fit into the queue."""
 
     def __init__(self, file: Path, formatter: logging.Formatter) -> None:
-        self._records: queue.Queue[Any] = queue.Queue(QUEUE_LINES)
-        super().__init__(self._records)
-        self.setFormatter(formatter)
+        self._file = file
+        self._lines: queue.Queue[str] = queue.Queue(QUEUE_LINES)
+        self._writer: threading.Thread | None = None
         self._dropped = 0
-        self._listener = logging.handlers.QueueListener(self._records, _VolumeFileHandler(file))
-        self._listener.start()
+        super().__init__(self._lines)
+        self.setFormatter(formatter)
 
     def prepare(self, record: logging.LogRecord) -> str:
         return self.format(record)
 
     def enqueue(self, record: Any) -> None:
+        if self._writer is None or not self._writer.is_alive():
+            self._begin()
         try:
             if self._dropped:
-                self._records.put_nowait(json.dumps({"event": "log_lines_dropped", "count": self._dropped}))
+                self._lines.put_nowait(json.dumps({"event": "log_lines_dropped", "count": self._dropped}))
                 self._dropped = 0
-            self._records.put_nowait(record)
+            self._lines.put_nowait(record)
         except queue.Full:
             self._dropped += 1
 
+    def close(self) -> None:
+        """Called when the program ends; its last lines often say why."""
+        if self._writer is not None and self._writer.is_alive():
+            with self._lines.all_tasks_done:
+                self._lines.all_tasks_done.wait_for(lambda: not self._lines.unfinished_tasks, LAST_WORDS_SECONDS)
+        super().close()
 
-class _VolumeFileHandler(logging.handlers.WatchedFileHandler):
-    """Writes lines that are formatted already; a volume that refuses is not worth a crash."""
+    def _begin(self) -> None:
+        """At the first line, and at the first of a forked process such as RQ's: a fork takes no threads along, and
+        copies the queue as it happens to be, locked or half written."""
+        self.queue = self._lines = queue.Queue(QUEUE_LINES)
+        self._writer = threading.Thread(target=_write_for_ever, args=(self._file, self._lines), daemon=True)
+        self._writer.start()
 
-    def __init__(self, file: Path) -> None:
-        super().__init__(file, encoding="utf-8", delay=True)
 
-    def handle(self, record: Any) -> bool:
-        try:
-            self.reopenIfNeeded()
-            if self.stream is None:
-                self.stream = self._open()
-            self.stream.write(record + self.terminator)
-            self.flush()
-        except OSError:
-            # The console has the line; the dashboard shows the volume's state.
-            return False
-        return True
+def _write_for_ever(file: Path, lines: "queue.Queue[str]") -> None:
+    """Appends what comes. A volume that refuses is not worth a crash: the console has the lines as well, and the
+    dashboard shows the volume's state."""
+    while True:
+        batch = [lines.get()]
+        while not lines.empty():
+            batch.append(lines.get())
+        with contextlib.suppress(OSError), file.open("ab") as opened:
+            opened.write("".join(f"{line}\n" for line in batch).encode())
+        for _ in batch:
+            lines.task_done()

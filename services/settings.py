@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from services.errors import InvalidSettings
 
@@ -97,9 +98,17 @@ def _origins(text: str) -> tuple[str, ...]:
 
 
 def _address(text: str) -> str:
-    if text and not re.fullmatch(r"https?://[^\s/]+(/[^\s]*)?", text):
-        raise ValueError("say an address that starts with http:// or https://")
+    # urlsplit raises ValueError for what only looks like a host or a port.
+    if text and not (re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", text) and urlsplit(text).port != 0):
+        raise ValueError("say an address that starts with http:// or https://, without a query")
     return text.rstrip("/")
+
+
+def _pod_id(text: str) -> str:
+    # It becomes a folder of the volume and part of a host name in nginx's configuration.
+    if not re.fullmatch(r"[A-Za-z0-9-]*", text):
+        raise ValueError("letters, digits and dashes only")
+    return text
 
 
 def _user_name(text: str) -> str:
@@ -171,7 +180,7 @@ class Settings:
     trust_proxy: bool = _setting(
         "TRUST_PROXY", "off", _switch, "on: believe X-Forwarded-For and X-Forwarded-Proto. On RunPod it always is."
     )
-    runpod_pod_id: str = _setting("RUNPOD_POD_ID", "", str, "Set by RunPod.")
+    runpod_pod_id: str = _setting("RUNPOD_POD_ID", "", _pod_id, "Set by RunPod.")
     download_workers: int = _setting(
         "DOWNLOAD_WORKERS", "2", _whole_number(1, 16), "How many files download at a time."
     )
@@ -254,10 +263,9 @@ def load(environ: Mapping[str, str]) -> Settings:
             values[item.name] = parse(text or item.metadata["default"])
         except (ValueError, OSError) as error:
             problems[name] = str(error)
-    if not problems:
-        ports = [values["dashboard_port"], values["comfyui_port"], values["comfyui_loopback_port"]]
-        if len(set(ports)) < len(ports):
-            problems["COMFYUI_PORT"] = "DASHBOARD_PORT, COMFYUI_PORT and COMFYUI_LOOPBACK_PORT must differ"
+    ports = [values[name] for name in ("dashboard_port", "comfyui_port", "comfyui_loopback_port") if name in values]
+    if len(set(ports)) < len(ports):
+        problems.setdefault("COMFYUI_PORT", "DASHBOARD_PORT, COMFYUI_PORT and COMFYUI_LOOPBACK_PORT must differ")
     if problems:
         lines = [f"{name}: {problem}" for name, problem in problems.items()]
         raise InvalidSettings("\n".join(lines), {"problems": problems})
@@ -266,9 +274,9 @@ def load(environ: Mapping[str, str]) -> Settings:
 
 def _secret_text(name: str, environ: Mapping[str, str]) -> str:
     """The secret itself, or what the file named by `NAME_FILE` holds, without the line's end."""
-    path = environ.get(f"{name}_FILE", "").strip()
-    if environ.get(name) or not path:
-        return environ.get(name, "").strip()
+    given, path = environ.get(name, "").strip(), environ.get(f"{name}_FILE", "").strip()
+    if given or not path:
+        return given
     try:
         return Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

@@ -3,27 +3,19 @@
 import ipaddress
 import socket
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from services.errors import DownloadFailed
+from services.log import redact
 from services.settings import Secret, Settings
 
 HUGGING_FACE = "https://huggingface.co"
 _CIVITAI_HOSTS = frozenset({"civitai.com", "www.civitai.com"})
 
-# Wrap an IPv4 address, or reach one through a gateway; `is_global` says yes to all but the first two.
-_DISGUISES = tuple(
-    ipaddress.ip_network(text)
-    for text in (
-        "::ffff:0:0/96",
-        "100.64.0.0/10",
-        "64:ff9b::/96",
-        "64:ff9b:1::/48",
-        "2002::/16",
-        "2001::/32",
-        "fec0::/10",
-    )
-)
+# The only part of IPv6 that is given out to the internet (IANA, "IPv6 Global Unicast Address Space"). What wraps an
+# IPv4 address or reaches one through a gateway lies outside of it, but for 6to4 and Teredo.
+_INTERNET = ipaddress.ip_network("2000::/3")
+_TUNNELS = (ipaddress.ip_network("2002::/16"), ipaddress.ip_network("2001::/32"))
 
 
 @dataclass(frozen=True)
@@ -56,32 +48,36 @@ class Sources:
         return {"Authorization": f"Bearer {token.reveal()}"} if token else {}
 
     def _token(self, url: str) -> Secret | None:
-        parts = urlsplit(url)
-        if parts.scheme != "https":
+        parts = _split(url)
+        if parts.scheme != "https" or not parts.hostname:
             return None
-        if parts.hostname in {urlsplit(HUGGING_FACE).hostname, urlsplit(self.hf_endpoint).hostname}:
+        if parts.hostname in self._hugging_face_hosts:
             return self.hf_token or None
         if parts.hostname in _CIVITAI_HOSTS:
             return self.civitai_token or None
         return None
+
+    @property
+    def _hugging_face_hosts(self) -> set[str | None]:
+        return {urlsplit(address).hostname for address in (HUGGING_FACE, self.hf_endpoint) if address}
 
     def resolve(self, url: str) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
         """The addresses that `url` may be fetched from; connect to one of these and to nothing else.
 
         Raises DownloadFailed: permanent for a forbidden address, not for a name that does not resolve.
         """
-        parts = urlsplit(url)
+        parts = _split(url)
         if parts.scheme not in {"https", "http"} or not parts.hostname:
-            raise DownloadFailed(f"'{url[:200]}' is not an http address", permanent=True)
+            raise DownloadFailed(f"'{_short(url)}' is not an http address", permanent=True)
         if parts.scheme == "http" and not self.private_hosts:
             raise DownloadFailed(
                 f"{parts.hostname}: only https is allowed (DOWNLOAD_PRIVATE_HOSTS=on allows http)", permanent=True
             )
+        port = parts.port or (443 if parts.scheme == "https" else 80)
         try:
-            port = parts.port or (443 if parts.scheme == "https" else 80)
             found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
         except ValueError:
-            raise DownloadFailed(f"'{url[:200]}' has no valid port", permanent=True) from None
+            raise DownloadFailed(f"'{parts.hostname[:200]}' cannot be the name of a host", permanent=True) from None
         except OSError as error:
             raise DownloadFailed(f"{parts.hostname}: the name does not resolve ({error})", permanent=False) from None
         allowed: list[tuple[socket.AddressFamily, tuple[str, int]]] = [
@@ -98,7 +94,7 @@ class Sources:
 
     def refusal(self, status: int, url: str) -> DownloadFailed:
         """What an answer of `status` means for whoever wants the file at `url`."""
-        host = urlsplit(url).hostname or url
+        host = _split(url).hostname or _short(url)
         if status in {401, 403}:
             return DownloadFailed(self._locked(host, status), permanent=True, details={"status": status})
         if status in {404, 410}:
@@ -109,7 +105,7 @@ class Sources:
         return DownloadFailed(f"{host} answered HTTP {status}", permanent=not temporary, details={"status": status})
 
     def _locked(self, host: str, status: int) -> str:
-        if "huggingface" in host or host == urlsplit(self.hf_endpoint).hostname:
+        if host in self._hugging_face_hosts:
             if not self.hf_token:
                 return (
                     f"{host} asks for a token (HTTP {status}): accept the licence on the model's page and set HF_TOKEN"
@@ -126,10 +122,21 @@ class Sources:
 def is_public(address: str) -> bool:
     """Whether `address` is one of the public internet, and no private one in disguise."""
     ip = ipaddress.ip_address(address.partition("%")[0])
-    return (
-        ip.is_global and not ip.is_multicast and not any(ip in net for net in _DISGUISES if net.version == ip.version)
-    )
+    if not ip.is_global or ip.is_multicast:
+        return False
+    return ip.version == 4 or (ip in _INTERNET and not any(ip in tunnel for tunnel in _TUNNELS))
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of `url`, its port among them. Raises DownloadFailed when it cannot be taken apart."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise DownloadFailed(f"'{_short(url)}' is no address", permanent=True) from None
+    return parts
 
 
 def _short(url: str) -> str:
-    return urlsplit(url)._replace(query="", fragment="").geturl()[:300]
+    """`url` as it may be told: without what may be a secret."""
+    return redact(url.partition("#")[0].partition("?")[0])[:300]

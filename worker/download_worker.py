@@ -2,11 +2,14 @@
 
 import contextlib
 import ctypes
+import logging
 import os
 import signal
 from types import FrameType
 
-from rq import Worker
+from rq import Queue, Worker
+from rq.executions import Execution
+from rq.job import Job
 
 from worker import downloads
 
@@ -23,6 +26,13 @@ class DownloadWorker(Worker):
         if self.horse_pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.horse_pid, signal.SIGUSR1)
+
+    def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
+        try:
+            return super().perform_job(job, queue, execution)
+        finally:
+            # RQ ends the job's process with os._exit, which waits for no log.
+            logging.shutdown()
 
     def setup_work_horse_signals(self) -> None:
         super().setup_work_horse_signals()

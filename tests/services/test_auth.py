@@ -1,5 +1,6 @@
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,21 @@ def test_sessions_that_cannot_be_read_are_no_sessions(data: bytes, file: Path) -
     assert sessions.is_valid(sessions.start())
 
 
+def test_browsers_that_sign_in_at_the_same_time_are_all_signed_in(file: Path) -> None:
+    sessions = Sessions(file)
+    with ThreadPoolExecutor(8) as pool:
+        ids = list(pool.map(lambda _: sessions.start(), range(40)))
+    assert all(map(sessions.is_valid, ids))
+    assert all(map(Sessions(file).is_valid, ids))
+
+
+def test_a_full_disk_keeps_nobody_out(full_folder: Path, clock: Clock) -> None:
+    sessions = Sessions(full_folder / "kept.json", clock)
+    id_ = sessions.start()
+    clock.now += IDLE_SECONDS / 2
+    assert sessions.is_valid(id_)
+
+
 # Tokens
 
 
@@ -183,6 +199,15 @@ def test_revoking_one_token_leaves_the_others(file: Path) -> None:
     (first, _), (_, other) = tokens.create("a"), tokens.create("b")
     tokens.revoke(first.id)
     assert tokens.is_valid(other)
+
+
+def test_a_token_leaves_those_alone_that_were_not_read_yet(file: Path) -> None:
+    _, first = Tokens(file).create("another pod's")
+    _, second = Tokens(file).create("made before the volume answered")
+    later = Tokens(file)
+    later.load()
+    assert later.is_valid(first)
+    assert later.is_valid(second)
 
 
 def test_what_is_kept_of_tokens_lets_nobody_in(file: Path) -> None:
@@ -284,6 +309,14 @@ def test_changing_ones_address_helps_only_so_often(clock: Clock) -> None:
     assert not is_paused(brake, "10.1.0.1")
 
 
+def test_who_has_no_address_is_not_taken_for_everyone(clock: Clock) -> None:
+    brake = Brake(clock)
+    for number in range(TRIES):
+        brake.wrong(f"10.0.0.{number}")
+    assert not is_paused(brake, "")
+    assert brake.wrong("") == TRIES - 1
+
+
 def test_two_hundred_guesses_in_a_minute_come_to_fifty(clock: Clock) -> None:
     brake, tried = Brake(clock), 0
     for number in range(200):
@@ -380,12 +413,12 @@ def test_the_password_of_the_settings_replaces_the_one_that_was_made(tmp_path: P
     assert not Password(settings).matches("old")
 
 
-@pytest.mark.parametrize("kept", [None, "", "\n"])
-def test_without_a_password_nobody_comes_in(kept: str | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [None, b"", b"\n", b"\xff"])
+def test_without_a_password_nobody_comes_in(kept: bytes | None, tmp_path: Path) -> None:
     settings = settings_with(tmp_path)
     if kept is not None:
         local_password_file(settings).parent.mkdir()
-        local_password_file(settings).write_text(kept)
+        local_password_file(settings).write_bytes(kept)
     assert not Password(settings).matches("")
     assert not Password(settings).matches("anything")
 

@@ -205,6 +205,31 @@ def test_a_host_that_cannot_resume_is_asked_for_everything(
     assert [request.status for request in model_host.requests] == [200, 200]
 
 
+def test_a_host_that_goes_back_and_forth_is_given_up_for_now(fetcher: Fetcher, raw_host: MakeHost) -> None:
+    half = answer(b"a" * 500, Content_Length="1000", ETag='"one"')
+    changed = answer(b"b" * 500, "206 Partial Content", Content_Length="500", ETag='"two"')
+    host = raw_host(*[half, changed] * MAX_ATTEMPTS)
+    with pytest.raises(DownloadFailed) as caught:
+        fetcher.fetch(artifact(host.url("/a.pt"), name="a.pt", size_bytes=1000, sha256=None))
+    assert not caught.value.permanent
+    assert len(host.requests) == MAX_ATTEMPTS
+
+
+def test_a_host_may_send_the_rest_in_parts(fetcher: Fetcher, workspace: Workspace, raw_host: MakeHost) -> None:
+    data = bytes(range(250)) * 4
+
+    def part(first: int, end: int) -> bytes:
+        span = f"bytes {first}-{end - 1}/1000"
+        return answer(
+            data[first:end], "206 Partial Content", Content_Length=str(end - first), Content_Range=span, ETag='"one"'
+        )
+
+    host = raw_host(answer(data[:500], Content_Length="1000", ETag='"one"'), part(500, 700), part(700, 1000))
+    wanted = artifact(host.url("/a.pt"), name="a.pt", size_bytes=None, sha256=None)
+    fetcher.fetch(wanted)
+    assert target_of(workspace, wanted).read_bytes() == data
+
+
 def test_a_line_that_stalls_is_left_and_the_download_resumed(
     fetcher: Fetcher, workspace: Workspace, model_host: ModelHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +261,17 @@ def test_a_host_is_not_asked_again_before_it_said_so(fetcher: Fetcher, model_hos
     started = time.monotonic()
     fetcher.fetch(artifact(url))
     assert time.monotonic() - started > 1
+
+
+@pytest.mark.parametrize("wait", ["9" * 400, "9" * 5000, "\xb2", "-1", "soon"])
+def test_a_wait_that_makes_no_sense_stops_nobody(
+    wait: str, fetcher: Fetcher, workspace: Workspace, raw_host: MakeHost
+) -> None:
+    refusal = answer(b"", "503 Service Unavailable", Content_Length="0", Retry_After=wait)
+    host = raw_host(refusal, answer(b"a" * 1000, Content_Length="1000"))
+    wanted = artifact(host.url("/a.pt"), name="a.pt", size_bytes=1000, sha256=None)
+    fetcher.fetch(wanted)
+    assert target_of(workspace, wanted).exists()
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
@@ -283,6 +319,21 @@ def test_a_file_that_changed_on_its_host_is_fetched_anew(
     watcher.stop_when = lambda _: False
     fetcher.fetch(wanted)
     assert target_of(workspace, wanted).read_bytes() == changed
+
+
+def test_the_journal_of_another_version_ends_before_the_new_one_begins(
+    fetcher: Fetcher, watcher: Watcher, workspace: Workspace, model_host: ModelHost
+) -> None:
+    # A crash in between would take the bytes of one version for those of the other.
+    wanted = artifact(model_host.add(PATH, DATA, etag='"two"'))
+    target = target_of(workspace, wanted)
+    journal.part_file(target).write_bytes(bytes(600_000))
+    journal.save(target, Journal(wanted.url, 600_000, len(DATA), '"one"'))
+    kept = []
+    watcher.on_report = lambda progress: kept.append((progress.state, journal.bytes_kept(target, wanted.url)))
+    fetcher.fetch(wanted)
+    assert ("downloading", 0) in kept
+    assert target.read_bytes() == DATA
 
 
 def halves(data: bytes) -> tuple[bytes, bytes]:
@@ -383,6 +434,14 @@ def test_a_page_instead_of_the_file_is_refused(
     assert left_behind(workspace) == []
 
 
+def test_a_file_that_comes_packed_is_refused(fetcher: Fetcher, workspace: Workspace, model_host: ModelHost) -> None:
+    url = model_host.add(PATH, DATA, headers={"Content-Encoding": "gzip"})
+    with pytest.raises(DownloadFailed, match="gzip") as caught:
+        fetcher.fetch(artifact(url, size_bytes=None, sha256=None))
+    assert caught.value.permanent
+    assert left_behind(workspace) == []
+
+
 NO_MODELS = {
     "a page": b"<html>" + b" " * 100,
     "nothing": b"",
@@ -457,6 +516,43 @@ def test_a_file_that_lies_there_and_is_no_model_is_not_taken(
     target_of(workspace, wanted).write_bytes(b"<html>sign in</html>")
     with pytest.raises(DownloadFailed):
         fetcher.fetch(wanted)
+
+
+def test_a_folder_in_place_of_the_file_is_another_file(
+    fetcher: Fetcher, workspace: Workspace, model_host: ModelHost
+) -> None:
+    wanted = artifact(model_host.add(PATH, DATA))
+    target_of(workspace, wanted).mkdir()
+    with pytest.raises(DownloadFailed, match="another file named") as caught:
+        fetcher.fetch(wanted)
+    assert caught.value.permanent
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_verified(
+    fetcher: Fetcher, watcher: Watcher, workspace: Workspace, model_host: ModelHost
+) -> None:
+    wanted = artifact(model_host.add(PATH, DATA), size_bytes=None, sha256=None)
+    target = target_of(workspace, wanted)
+    target.write_bytes(DATA)
+
+    def append(_: FileProgress) -> None:
+        with target.open("ab") as file:
+            file.write(b"more")
+
+    watcher.on_report = append
+    assert not fetcher.fetch(wanted).holds_for(target.stat())
+
+
+def test_what_was_left_of_a_download_goes_when_the_file_came_another_way(
+    fetcher: Fetcher, workspace: Workspace, model_host: ModelHost
+) -> None:
+    wanted = artifact(model_host.add(PATH, DATA))
+    target = target_of(workspace, wanted)
+    journal.part_file(target).write_bytes(DATA[:600_000])
+    journal.save(target, Journal(wanted.url, 600_000, len(DATA), '"one"'))
+    target.write_bytes(DATA)
+    fetcher.fetch(wanted)
+    assert left_behind(workspace) == [target.name]
 
 
 def test_a_link_in_place_of_the_partial_file_is_not_followed(

@@ -158,6 +158,22 @@ def test_a_line_that_brings_nothing_is_dead(model_host: ModelHost, monkeypatch: 
         read_all(stream)
 
 
+def test_what_came_before_a_stall_is_handed_on(model_host: ModelHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_stream, "STALL_SECONDS", 0.2)
+    url = model_host.add("/a", bytes(100_000), stall_after=32_768, stall_seconds=1.0)
+    with open_stream(url, {}, ANYWHERE) as stream:
+        buffer, counts = memoryview(bytearray(100_000)), list[int]()
+        with pytest.raises(TimeoutError):
+            counts.extend(iter(lambda: stream.read_into(buffer), 0))
+    assert sum(counts) == 32_768
+
+
+def test_chunks_that_break_off_do_not_end_the_body(raw_host: MakeHost) -> None:
+    host = raw_host(answer(b"5\r\nhello\r\nffff\r\nbroken", Transfer_Encoding="chunked"))
+    with open_stream(host.url("/a"), {}, ANYWHERE) as stream, pytest.raises((http.client.HTTPException, OSError)):
+        read_all(stream)
+
+
 @pytest.mark.parametrize("status", [404, 401, 503, 416])
 def test_a_refusal_is_handed_on_as_it_is(status: int, model_host: ModelHost) -> None:
     url = model_host.add("/a", b"x", status=status, headers={"Retry-After": "7"})
@@ -180,6 +196,20 @@ def test_a_redirect_is_followed(model_host: ModelHost) -> None:
 def test_a_redirect_may_be_relative(model_host: ModelHost) -> None:
     model_host.add("/folder/b", b"there")
     assert fetch(model_host.add("/folder/a", b"", redirect="b")) == b"there"
+
+
+@pytest.mark.parametrize(
+    ("location", "sent"),
+    [
+        ("/my model", b"GET /my%20model "),
+        ("/mod\xc3\xa8le", b"GET /mod%C3%A8le "),
+        ("/a%20b?x=%2F&y=1#part", b"GET /a%20b?x=%2F&y=1 "),
+    ],
+)
+def test_a_redirect_is_percent_encoded_once(location: str, sent: bytes, raw_host: MakeHost) -> None:
+    host = raw_host(answer(b"", "302 Found", Content_Length="0", Location=location), answer(b"x", Content_Length="1"))
+    fetch(host.url("/a"))
+    assert host.requests[1].startswith(sent)
 
 
 def test_the_range_is_asked_for_at_every_hop(model_host: ModelHost) -> None:

@@ -1,11 +1,14 @@
+import fcntl
 from pathlib import Path
 
 import pytest
 
 from services import journal
+from services.errors import DownloadFailed
 from services.journal import Journal
 
 URL = "https://example.com/a.safetensors"
+NEGATIVE = f'{{"url": "{URL}", "bytes_done": -1, "bytes_total": null, "etag": null}}'.encode()
 
 
 @pytest.fixture
@@ -47,7 +50,7 @@ def test_a_journal_of_another_address_is_not_believed(target: Path) -> None:
     assert journal.load(target, URL + "?v=2") is None
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b'{"url": "\xff"}', b'{"url": "x"}'])
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b'{"url": "\xff"}', b'{"url": "x"}', NEGATIVE])
 def test_a_journal_nobody_can_read_is_not_believed(data: bytes, target: Path) -> None:
     begun(target, 500, 500)
     target.with_name(target.name + ".part.json").write_bytes(data)
@@ -60,3 +63,50 @@ def test_discarding_leaves_nothing_but_the_file_itself(target: Path) -> None:
     journal.discard(target)
     journal.discard(target)
     assert [entry.name for entry in target.parent.iterdir()] == [target.name]
+
+
+def test_what_is_forgotten_is_not_believed(target: Path) -> None:
+    begun(target, 500, 500)
+    journal.forget(target)
+    journal.forget(target)
+    assert journal.bytes_kept(target, URL) == 0
+    assert journal.part_file(target).exists()
+
+
+def test_a_part_is_held_by_one_at_a_time(target: Path) -> None:
+    with (
+        journal.held_part(target),
+        pytest.raises(DownloadFailed, match="already") as caught,
+        journal.held_part(target),
+    ):
+        pass
+    assert not caught.value.permanent
+    with journal.held_part(target):
+        pass
+
+
+def test_a_part_that_holds_something_stays(target: Path) -> None:
+    begun(target, 500, 500)
+    with journal.held_part(target):
+        pass
+    assert journal.bytes_kept(target, URL) == 500
+
+
+def test_a_part_that_holds_nothing_goes(target: Path) -> None:
+    with journal.held_part(target):
+        assert journal.part_file(target).exists()
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_part_that_became_the_file_is_not_held(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = fcntl.flock
+
+    def lock_late(descriptor: int, operation: int) -> None:
+        journal.part_file(target).replace(target)
+        lock(descriptor, operation)
+
+    begun(target, 500, 500)
+    monkeypatch.setattr(fcntl, "flock", lock_late)
+    with pytest.raises(DownloadFailed, match="already"), journal.held_part(target):
+        pass
+    assert target.stat().st_size == 500

@@ -181,6 +181,15 @@ def test_a_program_ends_although_the_volume_hangs(tmp_path: Path) -> None:
     assert time.monotonic() - started < 4
 
 
+def test_a_forked_process_is_heard_too(tmp_path: Path) -> None:
+    # RQ runs each job in one, and ends it with os._exit.
+    program = Program(tmp_path / "a.log", before="import os")
+    program.say("logger.info('parent')")
+    program.say("pid = os.fork(); pid or (logger.info('child'), logging.shutdown(), os._exit(0)); os.waitpid(pid, 0)")
+    assert [line["event"] for line in lines(tmp_path / "a.log", 2)] == ["parent", "child"]
+    program.end()
+
+
 def test_a_volume_that_hangs_costs_lines_and_no_time(tmp_path: Path) -> None:
     # Opening a pipe that nobody reads hangs as a lost volume does.
     pipe = tmp_path / "a.log"
@@ -246,6 +255,8 @@ def test_what_is_no_secret_stays(text: str) -> None:
         "logger.info('event', urls=['https://cdn.example/?token=canary'])",
         "logger.info('event', nested={'url': 'https://cdn.example/?token=canary'})",
         "logger.info('event', error=ValueError('https://cdn.example/?token=canary'))",
+        "logger.info('event', text='say \"https://cdn.example/?token=canary\" twice')",
+        "logger.info('event', text='one\\nhttps://cdn.example/?token=canary\\ntwo')",
         "logging.getLogger('x').error('cannot get %s', 'https://cdn.example/?token=canary')",
         'exec(\'try:\\n raise ValueError("https://h/?token=canary")\\nexcept ValueError:\\n logger.exception("x")\')',
     ],

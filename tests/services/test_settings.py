@@ -80,6 +80,21 @@ def test_equal_ports_are_reported_beside_other_bad_values() -> None:
     assert set(problems({"DASHBOARD_PORT": "3000", "AUTH": "perhaps"})) == {"COMFYUI_PORT", "AUTH"}
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://",
+        "http://[half",
+        "http://mirror.example:99999",
+        "http://mirror.example:port",
+        "https://user@mirror.example",
+        "https://mirror.example?a",
+    ],
+)
+def test_what_only_looks_like_an_address_is_refused(address: str) -> None:
+    assert set(problems({"HF_ENDPOINT": address})) == {"HF_ENDPOINT"}
+
+
 @pytest.mark.parametrize("name", SECRET_NAMES)
 def test_a_secret_may_come_from_a_file(name: str, tmp_path: Path) -> None:
     file = tmp_path / "secret"

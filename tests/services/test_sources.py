@@ -115,6 +115,7 @@ PRIVATE = [
     "[::ffff:127.0.0.1]",
     "[::ffff:169.254.169.254]",
     "[::127.0.0.1]",
+    "[::ffff:0:7f00:1]",
     "[64:ff9b::7f00:1]",
     "[64:ff9b::a9fe:a9fe]",
     "[64:ff9b:1::7f00:1]",
@@ -160,7 +161,17 @@ def test_plain_http_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://8.8.8.8/a", "file:///etc/passwd", "8.8.8.8/a", "https:///a", "https://8.8.8.8:99999/a", ""]
+    "url",
+    [
+        "ftp://8.8.8.8/a",
+        "file:///etc/passwd",
+        "8.8.8.8/a",
+        "https:///a",
+        "https://8.8.8.8:99999/a",
+        "https://[half/a",
+        "https://a..example/a",
+        "",
+    ],
 )
 def test_what_is_no_http_address_is_refused_for_good(url: str) -> None:
     with pytest.raises(DownloadFailed) as caught:
@@ -214,6 +225,15 @@ def test_a_refusal_says_what_to_do_and_whether_trying_again_can_help(
 def test_a_refusal_of_the_mirror_speaks_of_the_token_too() -> None:
     given = sources(hf_token=Secret(""), hf_endpoint="https://mirror.example")
     assert "HF_TOKEN" in given.refusal(401, "https://mirror.example/a").message
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://user:canary@h/a?token=canary", "https://h:99999/a#canary", "https://[canary@half/a?canary"]
+)
+def test_an_address_that_is_refused_is_told_without_its_secrets(url: str) -> None:
+    with pytest.raises(DownloadFailed) as caught:
+        sources().resolve(url)
+    assert "canary" not in caught.value.message
 
 
 @pytest.mark.parametrize("speak", [lambda s: s.refusal(404, f"{OTHER}?token=canary#canary").message, repr])
