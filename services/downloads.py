@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from services import journal, log
 from services.artifacts import Artifact
-from services.errors import DownloadFailed, DownloadStopped, NotEnoughSpace
+from services.errors import DownloadFailed, DownloadStopped, InvalidName, NotEnoughSpace
 from services.http_stream import HttpStream, open_stream
 from services.journal import Journal
 from services.progress import FileProgress, FileState
@@ -62,6 +62,9 @@ class Fetcher:
         """
         try:
             return _Download(self, artifact).run()
+        except InvalidName as error:
+            # A folder that became a link leading out of the models since the preset was read.
+            raise DownloadFailed(error.message, permanent=True) from error
         except OSError as error:
             raise _as_failure(error, artifact) from error
 

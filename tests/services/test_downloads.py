@@ -751,3 +751,14 @@ def test_a_second_download_of_the_same_file_does_not_spoil_the_first(
     assert then == SHA256
     assert hashlib.sha256(target.read_bytes()).hexdigest() == SHA256
     assert left_behind(workspace) == [target.name]
+
+
+def test_a_folder_that_leads_out_of_the_models_by_now_is_a_failure_that_waits_for_someone(
+    fetcher: Fetcher, workspace: Workspace, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (workspace.models / "loras" / "out").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DownloadFailed, match="leads out") as failed:
+        fetcher.fetch(Artifact("https://models.example/a", "loras", "out/a.safetensors"))
+    assert failed.value.permanent
+    assert not list((tmp_path / "elsewhere").iterdir())

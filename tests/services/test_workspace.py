@@ -1,3 +1,4 @@
+import contextlib
 import os
 import resource
 from collections.abc import Iterator
@@ -208,19 +209,21 @@ def test_the_longest_allowed_name_can_be_written(workspace: Workspace) -> None:
     assert file.read_bytes() == b"{}"
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_files() -> Iterator[None]:
-    """No file can grow beyond 4 KiB: a write fails halfway, for root as for anyone."""
+    """No file can grow beyond 4 KiB: a write fails halfway, for root as for anyone. Not for longer than that one
+    write: pytest's own output may be such a file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.usefixtures("small_files")
 def test_a_write_that_fails_halfway_leaves_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"old")
-    with pytest.raises(OSError, match="File too large"):
+    with pytest.raises(OSError, match="File too large"), small_files():
         write_atomic(tmp_path / "file", b"x" * 10_000)
     assert {entry.name: entry.read_bytes() for entry in tmp_path.iterdir()} == {"file": b"old"}
 
