@@ -89,6 +89,8 @@ def upload(suite: RunningSuite, client: httpx.Client, name: str, data: bytes) ->
     answer = client.post(
         f"{suite.comfyui_address}/upload/image",
         files={"image": (name, data, "image/png")},
+        # Else ComfyUI keeps the one that an earlier test left under that name.
+        data={"overwrite": "true"},
         headers={"Origin": suite.comfyui_address},
     )
     assert answer.status_code == 200, answer.text
