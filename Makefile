@@ -42,7 +42,7 @@ types:  ## mypy
 check: lint types test  ## lint, types and test
 
 bench:  ## measure the figures of docs/benchmarks.md
-	$(PROVISION) test
+	$(PROVISION) bench
 	$(WITH_COMFYUI) $(VENV)/python -m benchmarks $(ARGS)
 
 frontend comfyui packages:

@@ -2,7 +2,7 @@
 
 from bootstrap.deadline import TimedOut, run_within
 from bootstrap.users import Users, as_user
-from services import auth
+from services.password import local_password_file, make_password, password_file
 from services.settings import Settings
 from services.workspace import Workspace, write_atomic
 
@@ -15,12 +15,12 @@ def announce(settings: Settings, users: Users, volume_writable: bool) -> str:
         return "none: AUTH=off, whoever reaches the ports may do everything"
     if settings.dashboard_password:
         return "the one in DASHBOARD_PASSWORD"
-    local = auth.local_password_file(settings)
-    kept = auth.password_file(Workspace(settings.workspace)) if volume_writable else local
+    local = local_password_file(settings)
+    kept = password_file(Workspace(settings.workspace)) if volume_writable else local
 
     def ensure() -> bytes:
         known = kept.read_bytes().strip() if kept.exists() else b""
-        password = known or auth.make_password().encode()
+        password = known or make_password().encode()
         for file in (kept, local):
             write_atomic(file, password + b"\n", mode=0o600)
         return b"" if known else password

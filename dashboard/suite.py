@@ -18,9 +18,10 @@ from dashboard.live.queue import QueueFeed
 from dashboard.live.system import SystemFeed
 from dashboard.volume import Volume
 from services import connections, log
-from services.auth import Brake, Password, Sessions, Tokens
+from services.auth import Brake, Sessions, Tokens
 from services.comfyui import ComfyUI
 from services.errors import WorkspaceUnavailable
+from services.password import Password
 from services.progress import stop_key
 from services.runs import RunBook
 from services.settings import Settings

@@ -1,4 +1,4 @@
-"""The programs that come from Debian: nginx and Redis, git, and for the tests a browser, its fonts and FUSE."""
+"""The programs that come from Debian: nginx and Redis, git, for the tests a browser, its fonts and FUSE, and wrk."""
 
 import importlib.util
 import os
@@ -15,6 +15,7 @@ from provision.step import Step
 Programs = Mapping[str, tuple[str, ...]]
 RUN_PROGRAMS: Programs = {"nginx": ("nginx-light", "nginx"), "redis-server": ("redis-server",), "git": ("git",)}
 TEST_PROGRAMS: Programs = {**RUN_PROGRAMS, "chromium": ("chromium",), "fusermount3": ("fuse3",)}
+BENCH_PROGRAMS: Programs = {**RUN_PROGRAMS, "wrk": ("wrk",)}
 # The screenshots are drawn with them; without them another font stands in.
 TEST_FONTS = ("fonts-inter", "fonts-jetbrains-mono")
 SERVICES = ("nginx", "redis-server")

@@ -23,6 +23,7 @@ STEPS: dict[str, Action] = {
     "python-packages": lambda step: packages.install(step, {}),
     "packages": lambda step: packages.install(step, packages.RUN_PROGRAMS),
     "test-packages": lambda step: packages.install(step, packages.TEST_PROGRAMS, packages.TEST_FONTS),
+    "bench-packages": lambda step: packages.install(step, packages.BENCH_PROGRAMS),
     "users": users.create,
     "suite": lambda step: suite.install(step, tests=False),
     "test-suite": lambda step: suite.install(step, tests=True),
@@ -32,6 +33,7 @@ STEPS: dict[str, Action] = {
 COMMANDS: dict[str, tuple[str, ...]] = {
     "run": ("packages", "users", "suite", "frontend", "comfyui"),
     "test": ("test-packages", "users", "test-suite", "frontend", "comfyui"),
+    "bench": ("bench-packages", "users", "test-suite", "frontend", "comfyui"),
     "lint": ("python-packages", "test-suite"),
     "packages": ("packages",),
     "frontend": ("python-packages", "suite", "frontend"),

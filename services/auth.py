@@ -1,4 +1,4 @@
-"""Who may come in: the password, sessions, API tokens, and the brake on guessing.
+"""Who may come in: sessions, API tokens, and the brake on guessing.
 
 Sessions live in memory and in a 0600 file beside the sockets, so that neither a lost Redis nor a restarted dashboard
 signs anyone out. What is stored of a session or a token is its SHA-256: reading the file gives no way in. They are
@@ -20,8 +20,7 @@ from msgspec import Struct
 
 from services import log
 from services.errors import NotEnoughSpace, NotFound, SuiteError
-from services.settings import Settings
-from services.workspace import Workspace, write_atomic
+from services.workspace import write_atomic
 
 IDLE_SECONDS = 12 * 3600
 LIFETIME_SECONDS = 7 * 24 * 3600
@@ -49,47 +48,6 @@ class TooManyAttempts(SuiteError):
 
 def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def password_file(workspace: Workspace) -> Path:
-    return workspace.secrets / "dashboard_password"
-
-
-def make_password() -> str:
-    """Five groups of four letters and digits that are hard to mistake for one another: 96 bits."""
-    alphabet = "abcdefghjkmnpqrstuvwxyz23456789"
-    return "-".join("".join(secrets.choice(alphabet) for _ in range(4)) for _ in range(5))
-
-
-def local_password_file(settings: Settings) -> Path:
-    """The copy that bootstrap leaves on the container's own disk: a volume that hangs must not keep its owner out."""
-    return settings.state_dir / "secrets" / "dashboard_password"
-
-
-class Password:
-    """The one of the settings, else the one that bootstrap made."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._given = settings.dashboard_password
-        self._local = local_password_file(settings)
-        self._kept = password_file(Workspace(settings.workspace))
-
-    @property
-    def source(self) -> str:
-        """Where the owner finds it."""
-        return "DASHBOARD_PASSWORD" if self._given else str(self._kept)
-
-    def matches(self, attempt: str) -> bool:
-        """In constant time for whoever measures."""
-        expected = self._given.reveal() or self._stored()
-        return bool(expected) and hmac.compare_digest(digest(attempt), digest(expected))
-
-    def _stored(self) -> str:
-        try:
-            return self._local.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            _log.error("password_unreadable", file=str(self._local), error=str(error))
-            return ""
 
 
 def _read_list(file: Path, kind: type[T]) -> list[T]:

@@ -40,6 +40,7 @@ SERVICES_IN_ORDER = (
     "gpus",
     "metrics",
     "processes",
+    "password",
     "auth",
     "comfyui_starts",
     "comfyui",

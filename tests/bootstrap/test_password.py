@@ -8,7 +8,7 @@ import pytest
 
 from bootstrap import password
 from bootstrap.users import Users
-from services import auth
+from services.password import Password, local_password_file, password_file
 from services.settings import Settings
 from services.workspace import Workspace
 from tests.bootstrap.conftest import MakeSettings
@@ -19,7 +19,7 @@ MADE = re.compile(r"([a-z2-9]{4}-){4}[a-z2-9]{4}")
 @pytest.fixture
 def kept(config: Settings) -> Path:
     """Where the password lies on the volume."""
-    file = auth.password_file(Workspace(config.workspace))
+    file = password_file(Workspace(config.workspace))
     file.parent.mkdir(parents=True)
     return file
 
@@ -28,7 +28,7 @@ def test_a_password_is_made_kept_and_told_once(config: Settings, nobody: Users, 
     first, second = (password.announce(config, nobody, True) for _ in range(2))
     made = MADE.search(first)
     assert made is not None
-    assert auth.Password(config).matches(made[0])
+    assert Password(config).matches(made[0])
     assert made[0] not in second
     assert str(kept) in second
 
@@ -39,19 +39,19 @@ def test_a_new_container_knows_the_password_on_the_volume(config: Settings, nobo
     shutil.rmtree(config.state_dir / "secrets")
     (config.state_dir / "secrets").mkdir()
     password.announce(config, nobody, True)
-    assert auth.Password(config).matches(known)
+    assert Password(config).matches(known)
 
 
 def test_nobody_else_can_read_the_password(config: Settings, nobody: Users, kept: Path) -> None:
     password.announce(config, nobody, True)
-    for file in (kept, auth.local_password_file(config)):
+    for file in (kept, local_password_file(config)):
         assert file.stat().st_mode & 0o777 == 0o600
 
 
 def test_without_a_volume_the_password_lives_in_the_container(config: Settings, nobody: Users) -> None:
     made = MADE.search(password.announce(config, nobody, False))
     assert made is not None
-    assert auth.Password(config).matches(made[0])
+    assert Password(config).matches(made[0])
     assert not config.workspace.exists()
 
 
