@@ -98,6 +98,7 @@ def write_configuration(settings: Settings, users: Users, python: Path, output_d
         "state_dir": str(settings.state_dir),
         "sockets_dir": str(settings.sockets_dir),
         "python": str(python),
+        "after_dashboard": f"{APP_DIR}/bootstrap/after-dashboard {settings.dashboard_socket}",
         "dashboard_port": str(settings.dashboard_port),
         "comfyui_port": str(settings.comfyui_port),
         "comfyui_loopback_port": str(settings.comfyui_loopback_port),

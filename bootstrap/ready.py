@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from services import settings
-from services.boot import Boot, BootRecord, Step, let_the_dashboard_start, log_line
+from services.boot import Boot, BootRecord, Step, log_line
 from services.errors import Unavailable
 from services.processes import Processes
 from services.settings import Settings
@@ -21,7 +21,6 @@ HEALTH_SECONDS = 30.0
 
 def main() -> int:
     config = settings.from_environment()
-    let_the_dashboard_start(config.dashboard_socket)
     record = BootRecord(config.state_dir)
     boot = record.read()
     checks = _checks(config)

@@ -13,8 +13,6 @@ from msgspec import Struct
 
 from services.workspace import write_atomic
 
-FIRST_PAGE_SECONDS = 3.0
-
 StepState = Literal["ok", "warning", "failed", "running"]
 
 
@@ -47,13 +45,6 @@ class BootRecord:
 
     def write(self, boot: Boot) -> None:
         write_atomic(self._file, msgspec.json.encode(boot))
-
-
-def let_the_dashboard_start(dashboard_socket: Path) -> None:
-    """Returns when the dashboard listens, or soon anyway: its first page is late when others load beside it."""
-    until = time.monotonic() + FIRST_PAGE_SECONDS
-    while not dashboard_socket.exists() and time.monotonic() < until:
-        time.sleep(0.02)
 
 
 def log_line(step: Step, phase: str) -> bytes:

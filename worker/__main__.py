@@ -2,27 +2,19 @@
 
 import sys
 
-from services import boot, settings
+from redis.exceptions import RedisError
+from rq.serializers import JSONSerializer
+
+from services import log, settings
+from services.connections import redis_client
+from services.jobs import DownloadQueue, worker_name
+from worker.download_worker import DownloadWorker
 
 MONITORING_SECONDS = 5
 
 
 def main(number: int) -> int:
     config = settings.from_environment()
-    boot.let_the_dashboard_start(config.dashboard_socket)
-    return _work(number, config)
-
-
-def _work(number: int, config: settings.Settings) -> int:
-    # RQ takes its time to load: not before the first page.
-    from redis.exceptions import RedisError
-    from rq.serializers import JSONSerializer
-
-    from services import log
-    from services.connections import redis_client
-    from services.jobs import DownloadQueue, worker_name
-    from worker.download_worker import DownloadWorker
-
     log.configure("worker", config.logs_dir / "downloads.log", config.log_level)
     connection = redis_client(config)
     try:

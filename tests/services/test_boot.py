@@ -1,12 +1,10 @@
 import json
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from services import boot as boot_module
-from services.boot import Boot, BootRecord, Step, let_the_dashboard_start, log_line
+from services.boot import Boot, BootRecord, Step, log_line
 
 BAD_TEXT = [b'{"started_at": 1, "x": "\xff"}', b'{"started_at": 1, "steps": [{"name": "\xff"}]}']
 
@@ -48,22 +46,3 @@ def test_the_time_of_a_line_is_now_in_utc() -> None:
     parsed = time.mktime(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S")) - time.timezone
     assert parsed == pytest.approx(time.time(), abs=5)
     assert stamp.endswith("Z")
-
-
-def test_the_others_wait_until_the_dashboard_listens(tmp_path: Path) -> None:
-    socket = tmp_path / "dashboard.sock"
-    listens = threading.Timer(0.2, socket.touch)
-    listens.start()
-    let_the_dashboard_start(socket)
-    there = socket.exists()
-    listens.join()
-    assert there
-
-
-def test_a_dashboard_that_does_not_start_keeps_nobody_waiting_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(boot_module, "FIRST_PAGE_SECONDS", 0.1)
-    started = time.monotonic()
-    let_the_dashboard_start(tmp_path / "dashboard.sock")
-    assert time.monotonic() - started < 2
