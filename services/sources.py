@@ -73,6 +73,8 @@ class Sources:
             raise DownloadFailed(
                 f"{parts.hostname}: only https is allowed (DOWNLOAD_PRIVATE_HOSTS=on allows http)", permanent=True
             )
+        if not self.private_hosts and _is_loopback_name(parts.hostname):
+            raise _internal(parts.hostname)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         try:
             found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
@@ -86,10 +88,7 @@ class Sources:
             if self.private_hosts or is_public(str(address[0]))
         ]
         if not allowed:
-            raise DownloadFailed(
-                f"{parts.hostname} is an address of an internal network; DOWNLOAD_PRIVATE_HOSTS=on allows it",
-                permanent=True,
-            )
+            raise _internal(parts.hostname)
         return allowed
 
     def refusal(self, status: int, url: str) -> DownloadFailed:
@@ -117,6 +116,17 @@ class Sources:
         if host in _CIVITAI_HOSTS and not self.civitai_token:
             return f"{host} asks for a token (HTTP {status}): set CIVITAI_TOKEN"
         return f"{host} does not allow this download (HTTP {status})"
+
+
+def _internal(host: str) -> DownloadFailed:
+    return DownloadFailed(
+        f"{host} is an address of an internal network; DOWNLOAD_PRIVATE_HOSTS=on allows it", permanent=True
+    )
+
+
+def _is_loopback_name(host: str) -> bool:
+    """RFC 6761, 6.3: these are this machine, whatever a resolver says of them, or whether it knows them at all."""
+    return f".{host.rstrip('.')}".endswith(".localhost")
 
 
 def is_public(address: str) -> bool:

@@ -87,10 +87,10 @@ def test_the_probe_lies_where_the_suite_writes(workspace: Workspace, faulty_volu
 
 @pytest.mark.parametrize("path", ["/", "/proc", "/dev", "/tmp"])
 def test_the_file_system_is_the_one_that_is_mounted_there(path: str) -> None:
-    known = subprocess.run(
-        ["findmnt", "--noheadings", "--output", "FSTYPE,TARGET", "--target", path], check=True, capture_output=True
-    )
-    filesystem, target = known.stdout.decode().splitlines()[-1].split()
+    command = ["findmnt", "--noheadings", "--output", "FSTYPE,TARGET", "--target", path]
+    known = subprocess.run(command, check=False, capture_output=True).stdout.decode().split()
+    # In a chroot nobody can tell what / is on.
+    filesystem, target = known[-2:] or (None, None)
     report = examine(Path(path))
     assert (report.filesystem, report.mounted) == (filesystem, target == path)
 
