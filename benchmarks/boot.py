@@ -10,6 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bootstrap.model_paths import content
+from services.model_folders import KNOWN_FOLDERS
+from services.volume import VolumeReport
+from services.workspace import Workspace
 from tests.running import ROOT, RunningSuite, free_ports, status_of
 
 PAIRS = 5
@@ -38,8 +42,11 @@ def _bare_comfyui() -> float:
     port = free_ports(1)[0]
     for name in ("user", "output", "input", "custom_nodes"):
         (folder / name).mkdir()
+    report = VolumeReport("ok", str(folder), "")
+    (folder / "paths.yaml").write_bytes(content(Workspace(folder), KNOWN_FOLDERS, report))
     command = [
         *(os.environ["COMFYUI_PYTHON"], "main.py", "--cpu", "--disable-api-nodes", "--disable-auto-launch"),
+        *("--extra-model-paths-config", str(folder / "paths.yaml")),
         *("--listen", "127.0.0.1", "--port", str(port), "--preview-method", "auto"),
         *("--user-directory", str(folder / "user"), "--output-directory", str(folder / "output")),
         *("--input-directory", str(folder / "input"), "--temp-directory", str(folder)),

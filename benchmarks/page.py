@@ -7,37 +7,35 @@ import time
 from pathlib import Path
 from typing import Any
 
-GOALS = {"presets": (2000, 30), "status": (2000, 30)}
+Figures = dict[str, Any]
 
 
-def write(results: dict[str, Any], target: Path) -> None:
-    parts = [
-        _head(results),
-        _boot(results),
-        _memory(results),
-        _requests(results),
-        _sockets(results),
-        _watchers(results),
-    ]
-    target.write_text("\n".join(part for part in parts if part), encoding="utf-8")
+def text(results: dict[str, Figures]) -> str:
+    return "\n".join(
+        [
+            _head(),
+            _boot(results["boot"]),
+            _memory(results["memory"]),
+            _requests(results["requests"]),
+            _sockets(results["sockets"]),
+            _watchers(results["watchers"]),
+        ]
+    )
 
 
-def _head(results: dict[str, Any]) -> str:
-    newest = max(part["measured_at"] for part in results.values())
+def _head() -> str:
     cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ": unknown")
     nginx = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr.split("/")[-1].strip()
     return f"""# Benchmarks
 
-Measured by `make bench` on {time.strftime("%Y-%m-%d", time.gmtime(newest))}: {os.cpu_count()} cores
+Measured by `make bench` on {time.strftime("%Y-%m-%d", time.gmtime())}: {os.cpu_count()} cores
 ({cpu.split(":")[1].strip()}),
 Python {platform.python_version()}, nginx {nginx}. Medians; both sides of a ratio come from one run, interleaved.
 Absolute times drift with the machine: compare ratios.
 """
 
 
-def _boot(results: dict[str, Any]) -> str:
-    if not (found := results.get("boot")):
-        return ""
+def _boot(found: Figures) -> str:
     low, high = found["overhead_spread"]
     return f"""## Boot
 
@@ -53,9 +51,7 @@ is `/readyz`, `bare` is `python main.py` with the same flags up to its first ans
 """
 
 
-def _memory(results: dict[str, Any]) -> str:
-    if not (found := results.get("memory")):
-        return ""
+def _memory(found: Figures) -> str:
     rows = "\n".join(
         f"| {name} | {size:.1f} |" for name, size in sorted(found["megabytes"].items(), key=lambda r: -r[1])
     )
@@ -70,9 +66,7 @@ Everything but ComfyUI, idle after the first page: proportional set sizes. Goal:
 """
 
 
-def _requests(results: dict[str, Any]) -> str:
-    if not (found := results.get("requests")):
-        return ""
+def _requests(found: Figures) -> str:
     rows = "\n".join(
         f"| {name.split()[0]} | {name.split()[1]} | {row['rate']:,.0f} | {row['p50_ms']:.1f} | {row['p99_ms']:.1f} |"
         for name, row in sorted(found["endpoints"].items())
@@ -91,9 +85,7 @@ The first listing of 10,000 models after a restart of the dashboard: {found["mod
 """
 
 
-def _sockets(results: dict[str, Any]) -> str:
-    if not (found := results.get("sockets")):
-        return ""
+def _sockets(found: Figures) -> str:
     before, after = found["dashboard_pss_megabytes"]
     heard = f"{found['least_heard']} of {found['sent']}"
     return f"""## WebSockets
@@ -107,9 +99,7 @@ to the client. Goal: p99 ≤ 40 ms, none missing.
 """
 
 
-def _watchers(results: dict[str, Any]) -> str:
-    if not (found := results.get("watchers")):
-        return ""
+def _watchers(found: Figures) -> str:
     rows = "\n".join(
         f"| {int(count):,} | {found['mib_per_second'][count]:,.0f} | {found['ratio'][count]:.2f} |"
         for count in found["ratio"]
