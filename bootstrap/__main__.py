@@ -6,15 +6,16 @@ import sys
 import time
 from pathlib import Path
 
-from bootstrap import announcer, comfyui, model_paths, password, programs, users, volume
+from bootstrap import announcer, comfyui, example, model_paths, password, programs, users, volume
 from bootstrap.journal import Journal
 from bootstrap.programs import CannotStart
 from services import settings
+from services.boot import Boot
 from services.comfyui_starts import StartLedger
 from services.errors import InvalidSettings, SuiteError
 from services.model_folders import model_folders
 from services.settings import Settings
-from services.volume import VolumeReport
+from services.volume import VolumeReport, keep_report
 from services.workspace import Workspace
 
 PROGRAMS = ("nginx", "redis-server")
@@ -48,7 +49,7 @@ def start(config: Settings, started_at: float) -> None:
     who = users.find(config, python)
     programs.prepare_state(config, who)
     os.umask(0o002)
-    journal = Journal(config.state_dir, started_at)
+    journal = Journal(config.state_dir, Boot(started_at))
     folders = model_folders(config.comfyui_dir)
     report = _check_volume(journal, config, who, folders)
     supervisor_file = _configure(journal, config, who, folders, report, python)
@@ -68,15 +69,8 @@ def start(config: Settings, started_at: float) -> None:
 def _check_volume(journal: Journal, config: Settings, who: users.Users, folders: tuple[str, ...]) -> VolumeReport:
     with journal.step("Workspace", "1") as result:
         report = volume.check(config, who, folders)
-        if report.writable:
-            free = (
-                f"{(report.free_bytes or 0) / 1e9:.0f} GB free"
-                if report.free_bytes is not None
-                else "free space unknown"
-            )
-            result.set("ok", f"{report.path} on {report.filesystem}, {free}")
-        else:
-            result.set("failed", f"{report.message}. {report.remedy}")
+        keep_report(config.state_dir, report)
+        result.set(*volume.verdict(config, report))
     return report
 
 
@@ -91,7 +85,13 @@ def _configure(
             result.set("failed", problem)
         else:
             result.set("ok", str(file))
-    StartLedger(config.state_dir).reset(safe_mode=False)
+    if problem := example.put_into(directories["input"], config.comfyui_dir, who.comfyui):
+        print(f"{directories['input']} got no {example.NAME}: {problem}", flush=True)
+    try:
+        StartLedger(config.state_dir).reset(safe_mode=False)
+    except OSError as error:
+        # It lies in ComfyUI's own folder: what a custom node put in its place must not stop the boot.
+        print(f"ComfyUI's starts are counted on: {error}", flush=True)
     comfyui.write_launch(
         config, comfyui.Launch(model_paths=str(file), **{name: str(path) for name, path in directories.items()})
     )
@@ -101,7 +101,7 @@ def _configure(
 def _greet(config: Settings, who: users.Users, report: VolumeReport) -> None:
     print(f"\nDashboard  http://localhost:{config.dashboard_port}")
     print(f"ComfyUI    http://localhost:{config.comfyui_port}  (same login)")
-    print(f"Password   {password.announce(config, who, report.writable)}\n", flush=True)
+    print(f"Password   {password.announce(config, who, report)}\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,8 @@ class Launch(Struct, frozen=True):
 
 
 def launch_file(settings: Settings) -> Path:
-    return settings.state_dir / "comfyui" / "launch.json"
+    # Not in ComfyUI's own folder: bootstrap writes it as root, and custom nodes have no business with it.
+    return settings.state_dir / "launch.json"
 
 
 def write_launch(settings: Settings, launch: Launch) -> None:

@@ -25,11 +25,14 @@ class StepResult:
 
 
 class Journal:
-    def __init__(self, state_dir: Path, started_at: float) -> None:
+    """Goes on from `boot`: bootstrap begins one, `bootstrap.ready` takes it up."""
+
+    def __init__(self, state_dir: Path, boot: Boot) -> None:
         self._record = BootRecord(state_dir)
         self._local_log = state_dir / "logs" / "startup.log"
-        self._boot = Boot(started_at)
+        self._boot = boot
         self._lines: list[bytes] = []
+        self._volume_answers = True
 
     @contextlib.contextmanager
     def step(self, name: str, phase: str) -> Iterator[StepResult]:
@@ -39,12 +42,18 @@ class Journal:
             yield result
         except (OSError, ValueError) as error:
             result.set("failed", str(error))
-        step = Step(name, result.state, round(time.monotonic() - started, 3), result.message)
+        self.note(Step(name, result.state, round(time.monotonic() - started, 3), result.message), phase)
+
+    def note(self, step: Step, phase: str) -> None:
         self._boot = Boot(self._boot.started_at, (*self._boot.steps, step))
         self._record.write(self._boot)
         self._lines.append(log_line(step, phase))
         mark = {"ok": "ok", "warning": "warning", "failed": "FAILED"}.get(step.state, step.state)
-        print(f"{name:<24} {mark:<8} {step.seconds:6.2f} s  {step.message}".rstrip(), flush=True)
+        print(f"{step.name:<24} {mark:<8} {step.seconds:6.2f} s  {step.message}".rstrip(), flush=True)
+
+    def end(self, ready_seconds: float) -> None:
+        """Everything works."""
+        self._record.write(Boot(self._boot.started_at, self._boot.steps, ready_seconds))
 
     def save(self, volume_logs: Path | None, writer: User | None) -> None:
         """The lines so far: to the container's own disk, and to the volume if it is there to write to."""
@@ -53,7 +62,7 @@ class Journal:
         _append(self._local_log, data)
         if writer is not None:
             os.chown(self._local_log, writer.uid, writer.gid)
-        if volume_logs is None:
+        if volume_logs is None or not self._volume_answers:
             return
 
         def work() -> bytes:
@@ -64,6 +73,8 @@ class Journal:
         try:
             run_within(WRITE_SECONDS, as_user(writer, work))
         except (TimedOut, OSError) as error:
+            # Once is enough to wait.
+            self._volume_answers = False
             print(f"startup.log could not be written to {volume_logs} ({error})", flush=True)
 
 

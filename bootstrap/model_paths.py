@@ -16,6 +16,7 @@ SECTION = "workspace"
 _HEADER = b"# Written at every start: changes are lost. ComfyUI reads it through --extra-model-paths-config.\n"
 
 # What the image's users know from plain ComfyUI, and where it is now.
+LEGACY_FOLDER = "ComfyUI"
 LEGACY_LINKS = {"models": "models", "output": "output", "input": "uploads/input"}
 
 
@@ -69,7 +70,7 @@ def _section(workspace: Workspace, model_folders: tuple[str, ...], report: Volum
 
 def link_legacy_places(workspace: Workspace) -> None:
     """`/workspace/ComfyUI/models` and the like, for scripts that know only those. Real folders are left alone."""
-    old = workspace.root / "ComfyUI"
+    old = workspace.root / LEGACY_FOLDER
     old.mkdir(exist_ok=True)
     for name, target in LEGACY_LINKS.items():
         link = old / name

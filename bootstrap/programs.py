@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from bootstrap.folders import make_folder
 from bootstrap.users import User, Users
 from services.settings import APP_DIR, SECRET_NAMES, Settings
 from services.volume import VolumeReport
@@ -38,7 +39,7 @@ def prepare_state(settings: Settings, users: Users) -> None:
     suite, comfyui = users.suite, users.comfyui
     try:
         settings.state_dir.mkdir(parents=True, exist_ok=True)
-        make_folder(settings.state_dir, suite, 0o755)
+        make_folder(settings.state_dir, ".", suite, 0o755)
         for name, owner, mode in (
             ("sockets", suite, 0o700),
             ("secrets", suite, 0o700),
@@ -47,9 +48,8 @@ def prepare_state(settings: Settings, users: Users) -> None:
             ("dashboard", suite, 0o700),
             ("logs", suite, 0o755),
             ("comfyui", comfyui, 0o2775),
-            ("comfyui/home", comfyui, 0o700),
         ):
-            make_folder(settings.state_dir / name, owner, mode)
+            make_folder(settings.state_dir, name, owner, mode)
         for left_over in settings.sockets_dir.iterdir():
             # Of programs that were killed: a socket that is there says that someone listens.
             left_over.unlink()
@@ -57,6 +57,7 @@ def prepare_state(settings: Settings, users: Users) -> None:
         raise CannotStart(
             f"STATE_DIR={settings.state_dir} cannot be used: {error.strerror} ({error.filename})"
         ) from None
+    _make_in_comfyuis(settings, "home", comfyui, 0o700)
 
 
 def check_alone(settings: Settings) -> None:
@@ -131,9 +132,17 @@ def comfyui_directories(settings: Settings, report: VolumeReport, users: Users) 
     if report.writable:
         return {"output": workspace.output, "input": workspace.input, "user": workspace.user}
     local = {name: settings.state_dir / "comfyui" / name for name in ("output", "input", "user")}
-    for folder in local.values():
-        make_folder(folder, users.comfyui, 0o2775)
+    for name in local:
+        _make_in_comfyuis(settings, name, users.comfyui, 0o2775)
     return local
+
+
+def _make_in_comfyuis(settings: Settings, name: str, owner: User | None, mode: int) -> None:
+    """A folder in the one that is ComfyUI's own: what a custom node left in its place must not stop the boot."""
+    try:
+        make_folder(settings.state_dir / "comfyui", name, owner, mode)
+    except OSError as error:
+        print(f"{settings.state_dir}/comfyui/{name} could not be made: {error.strerror}", flush=True)
 
 
 def raise_open_files() -> int:
@@ -146,12 +155,13 @@ def raise_open_files() -> int:
 
 def move_secrets_to_files(environ: dict[str, str], settings: Settings, users: Users) -> None:
     """Replaces each secret in `environ` by the name of a file that only the suite's user can read: what is in the
-    environment, every child has and /proc shows."""
-    for name in SECRET_NAMES:
-        secret = environ.pop(name, "").strip()
+    environment, every child has and /proc shows, and a file that was given may be root's alone."""
+    for name, secret in settings.secrets.items():
+        environ.pop(name, None)
+        environ.pop(f"{name}_FILE", None)
         if secret:
             file = settings.state_dir / "secrets" / name
-            write_atomic(file, secret.encode(), mode=0o600)
+            write_atomic(file, secret.reveal().encode(), mode=0o600)
             if users.suite:
                 os.chown(file, users.suite.uid, users.suite.gid)
             environ[f"{name}_FILE"] = str(file)
@@ -187,11 +197,3 @@ def _host_pattern(name: str) -> str:
 
 def _run_as(user: User | None) -> str:
     return f"user = {user.name}" if user else ""
-
-
-def make_folder(path: Path, owner: User | None, mode: int) -> None:
-    """A folder of the container's own, with its owner and mode. Raises OSError."""
-    path.mkdir(exist_ok=True)
-    if owner is not None:
-        os.chown(path, owner.uid, owner.gid)
-    path.chmod(mode)

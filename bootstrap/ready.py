@@ -4,12 +4,15 @@ Phase 3 is each service's first answer, phase 4 one look at all of them through 
 """
 
 import http.client
+import socket
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-from services import settings
-from services.boot import Boot, BootRecord, Step, log_line
+from bootstrap.journal import Journal
+from services import settings, volume
+from services.boot import BootRecord, Step
 from services.errors import Unavailable
 from services.processes import Processes
 from services.settings import Settings
@@ -17,24 +20,38 @@ from services.settings import Settings
 POLL_SECONDS = 0.1
 TIMEOUT_SECONDS = 600.0
 HEALTH_SECONDS = 30.0
+REDIS_SECONDS = 5.0
 
 
 def main() -> int:
     config = settings.from_environment()
-    record = BootRecord(config.state_dir)
-    boot = record.read()
+    boot = BootRecord(config.state_dir).read()
+    journal = Journal(config.state_dir, boot)
+    report = volume.last_report(config.state_dir)
+    volume_logs = config.logs_dir if report is None or report.writable else None
+
+    def seconds() -> float:
+        return round(time.time() - boot.started_at, 2)
+
+    def note(step: Step, phase: str) -> None:
+        journal.note(step, phase)
+        journal.save(volume_logs, None)
+
     checks = _checks(config)
-    while checks and time.time() - boot.started_at < TIMEOUT_SECONDS:
+    while checks and seconds() < TIMEOUT_SECONDS:
         for name in [name for name, answers in checks.items() if answers()]:
             del checks[name]
-            boot = _note(config, record, boot, Step(name, "ok", _since(boot)), "3")
+            note(Step(name, "ok", seconds()), "3")
+            if name == "Dashboard":
+                # Until then, a shell stands where each worker will be (bootstrap/after-dashboard).
+                checks["Queue and workers"] = lambda: queue_works(config)
         time.sleep(POLL_SECONDS)
     for name in checks:
-        boot = _note(config, record, boot, Step(name, "failed", _since(boot), "no answer"), "3")
+        note(Step(name, "failed", seconds(), "no answer"), "3")
     ready = not checks and _becomes_ready(config)
-    boot = _note(config, record, boot, Step("Health checks", "ok" if ready else "failed", _since(boot)), "4")
+    note(Step("Health checks", "ok" if ready else "failed", seconds()), "4")
     if ready:
-        record.write(Boot(boot.started_at, boot.steps, ready_seconds=_since(boot)))
+        journal.end(seconds())
     return 0 if ready else 1
 
 
@@ -49,21 +66,32 @@ def _becomes_ready(config: Settings) -> bool:
 
 
 def _checks(config: Settings) -> dict[str, Callable[[], bool]]:
-    processes = Processes(config.supervisor_socket)
-
-    def workers_run() -> bool:
-        try:
-            found = [process for process in processes.all() if process.name.startswith("worker")]
-        except Unavailable:
-            return False
-        return bool(found) and all(process.state == "running" for process in found)
-
     return {
         "nginx": lambda: _status(config.dashboard_port, "/_suite/starting.css") == 200,
         "Dashboard": lambda: _status(config.dashboard_port, "/healthz") == 200,
-        "Queue and workers": workers_run,
         "ComfyUI": lambda: _status(config.comfyui_loopback_port, "/system_stats") == 200,
     }
+
+
+def queue_works(config: Settings) -> bool:
+    """Redis answers and every worker runs."""
+    try:
+        found = [process for process in Processes(config.supervisor_socket).all() if process.name.startswith("worker")]
+    except Unavailable:
+        return False
+    return bool(found) and all(process.state == "running" for process in found) and redis_answers(config.redis_socket)
+
+
+def redis_answers(redis_socket: Path) -> bool:
+    try:
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(REDIS_SECONDS)
+            line.connect(str(redis_socket))
+            line.sendall(b"PING\r\n")
+            # It says -LOADING while it reads its data in.
+            return line.recv(64).startswith(b"+PONG")
+    except OSError:
+        return False
 
 
 def _status(port: int, path: str) -> int | None:
@@ -75,23 +103,6 @@ def _status(port: int, path: str) -> int | None:
         return None
     finally:
         connection.close()
-
-
-def _note(config: Settings, record: BootRecord, boot: Boot, step: Step, phase: str) -> Boot:
-    boot = Boot(boot.started_at, (*boot.steps, step))
-    record.write(boot)
-    line = log_line(step, phase)
-    for folder in (config.state_dir / "logs", config.logs_dir):
-        try:
-            with (folder / "startup.log").open("ab") as file:
-                file.write(line)
-        except OSError as error:
-            print(f"{folder}/startup.log: {error.strerror}", flush=True)
-    return boot
-
-
-def _since(boot: Boot) -> float:
-    return round(time.time() - boot.started_at, 2)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,19 @@
 
 import contextlib
 import os
+from pathlib import Path
 
 import msgspec
 
 from bootstrap.deadline import TimedOut, run_within
+from bootstrap.folders import make_folder
+from bootstrap.model_paths import LEGACY_FOLDER
 from bootstrap.users import Users, become
 from services import volume
-from services.settings import Settings
+from services.boot import StepState
+from services.settings import DEFAULT_WORKSPACE, Settings
 from services.volume import VolumeReport
-from services.workspace import Workspace
+from services.workspace import PUBLIC_MODE, Folder, Workspace
 
 # The document allows phase 1 five seconds.
 DEADLINE_SECONDS = 4.0
@@ -19,10 +23,15 @@ DEADLINE_SECONDS = 4.0
 def check(settings: Settings, users: Users, model_folders: tuple[str, ...]) -> VolumeReport:
     """Creates what is missing of the tree, then probes the volume as the user who will write to it. Never raises."""
     workspace = Workspace(settings.workspace)
+    folders = workspace.folders(model_folders)
+    if settings.legacy_symlinks:
+        # The suite's user makes the links in it, and the volume itself may well be root's.
+        folders += (Folder(LEGACY_FOLDER, "suite", PUBLIC_MODE),)
 
     def work() -> bytes:
-        _create_tree(workspace, users, model_folders)
+        _create_tree(workspace.root, users, folders)
         become(users.suite)
+        _create_behind_links(workspace.root, folders)
         return msgspec.json.encode(volume.examine(workspace.root))
 
     try:
@@ -33,21 +42,34 @@ def check(settings: Settings, users: Users, model_folders: tuple[str, ...]) -> V
         return VolumeReport("missing", str(workspace.root), f"{workspace.root} could not be examined ({error})")
 
 
-def _create_tree(workspace: Workspace, users: Users, model_folders: tuple[str, ...]) -> None:
+def verdict(settings: Settings, report: VolumeReport) -> tuple[StepState, str]:
+    """How the boot's step went, and what it says."""
+    if not report.writable:
+        return "failed", f"{report.message}. {report.remedy}"
+    if not report.mounted and str(settings.workspace) == DEFAULT_WORKSPACE:
+        return (
+            "warning",
+            f"nothing is mounted at {report.path}: models are lost with this container. Mount a volume there",
+        )
+    free = "free space unknown" if report.free_bytes is None else f"{report.free_bytes / 1e9:.0f} GB free"
+    kind = "a volume" if report.mounted else "a folder"
+    return "ok", f"{report.path}, {kind} on {report.filesystem}, {free}"
+
+
+def _create_tree(root: Path, users: Users, folders: tuple[Folder, ...]) -> None:
     """As far as the volume allows: what could not be made shows in the probe, or when it is needed."""
     os.umask(0o002)
     with contextlib.suppress(OSError):
-        workspace.root.mkdir(parents=True, exist_ok=True)
-    for folder in workspace.folders(model_folders):
-        path = workspace.root / folder.path
-        # A full or read-only volume may hold the tree from another day.
+        root.mkdir(parents=True, exist_ok=True)
+    for folder in folders:
+        # A full or read-only volume may hold the tree from another day. Some volumes refuse another owner or mode;
+        # then every user there is the same one anyway.
         with contextlib.suppress(OSError):
-            if not path.exists():
-                path.mkdir(mode=folder.mode & 0o777)
-            figures = path.stat()
-            owner = users.owner(folder.owner)
-            # Some volumes refuse both; then every user there is the same one anyway.
-            if owner is not None and (figures.st_uid, figures.st_gid) != (owner.uid, owner.gid):
-                os.chown(path, owner.uid, owner.gid)
-            if figures.st_mode & 0o7777 != folder.mode:
-                path.chmod(folder.mode)
+            make_folder(root, folder.path, users.owner(folder.owner), folder.mode)
+
+
+def _create_behind_links(root: Path, folders: tuple[Folder, ...]) -> None:
+    """What is missing below a folder that the operator replaced by a link; no business of root's."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            (root / folder.path).mkdir(mode=folder.mode & 0o777)

@@ -15,7 +15,10 @@ def password_file(workspace: Workspace) -> Path:
 
 
 def local_password_file(settings: Settings) -> Path:
-    """The copy that bootstrap leaves on the container's own disk: a volume that hangs must not keep its owner out."""
+    """The copy that bootstrap leaves on the container's own disk: a volume that hangs must not keep its owner out.
+
+    The password, and in a second line the file on the volume that it was copied from, if it was.
+    """
     return settings.state_dir / "secrets" / "dashboard_password"
 
 
@@ -31,26 +34,35 @@ class Password:
     def __init__(self, settings: Settings) -> None:
         self._given = settings.dashboard_password
         self._local = local_password_file(settings)
-        self._kept = password_file(Workspace(settings.workspace))
 
     @property
     def source(self) -> str:
         """Where the owner finds it."""
-        return "DASHBOARD_PASSWORD" if self._given else str(self._kept)
+        if self._given:
+            return "DASHBOARD_PASSWORD"
+        _, original = self._lines()
+        return original or str(self._local)
 
     def matches(self, attempt: str) -> bool:
         """In constant time for whoever measures. Raises Unavailable when there is nothing to hold it against."""
-        expected = self._given.reveal() or self._stored()
-        return hmac.compare_digest(_digest(attempt), _digest(expected))
+        return hmac.compare_digest(_digest(attempt), _digest(self.reveal()))
 
-    def _stored(self) -> str:
-        try:
-            stored = self._local.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError):
-            stored = ""
+    def reveal(self) -> str:
+        """Raises Unavailable when there is none."""
+        if self._given:
+            return self._given.reveal()
+        stored, _ = self._lines()
         if not stored:
             raise Unavailable(f"{self._local} holds no password: restart the suite, or set DASHBOARD_PASSWORD")
         return stored
+
+    def _lines(self) -> tuple[str, str]:
+        """(password, the file it was copied from), each empty when there is none."""
+        try:
+            stored, _, original = self._local.read_text(encoding="utf-8").partition("\n")
+        except (OSError, UnicodeDecodeError):
+            return "", ""
+        return stored.strip(), original.strip()
 
 
 def _digest(text: str) -> bytes:

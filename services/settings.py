@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 from services.errors import InvalidSettings
 
 APP_DIR = Path(__file__).resolve().parent.parent
+# Where a container has its volume.
+DEFAULT_WORKSPACE = "/workspace"
 
 
 class Secret:
@@ -132,7 +134,9 @@ def _setting(name: str, default: str, parse: Callable[[str], Any], description: 
 class Settings:
     """One field per environment variable. Secrets may also be given as a file, in `NAME_FILE`."""
 
-    workspace: Path = _setting("WORKSPACE", "/workspace", _absolute_path, "The volume: models, outputs, workflows.")
+    workspace: Path = _setting(
+        "WORKSPACE", DEFAULT_WORKSPACE, _absolute_path, "The volume: models, outputs, workflows."
+    )
     state_dir: Path = _setting(
         "STATE_DIR",
         "/var/lib/suite",
@@ -234,6 +238,12 @@ class Settings:
     @property
     def behind_proxy(self) -> bool:
         return self.trust_proxy or bool(self.runpod_pod_id)
+
+    @property
+    def secrets(self) -> dict[str, Secret]:
+        """Every secret by the name of its setting, also the empty ones."""
+        items = dataclasses.fields(self)
+        return {item.metadata["name"]: getattr(self, item.name) for item in items if item.metadata["parse"] is Secret}
 
 
 SECRET_NAMES = tuple(f.metadata["name"] for f in dataclasses.fields(Settings) if f.metadata["parse"] is Secret)

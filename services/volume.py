@@ -1,4 +1,7 @@
-"""Is the volume there, writable, and how full? `examine` touches it and may hang: run it where that does no harm."""
+"""Is the volume there, writable, and how full? `examine` touches it and may hang: run it where that does no harm.
+
+What bootstrap found lies in STATE_DIR, so that the dashboard knows it before its own first look.
+"""
 
 import contextlib
 import os
@@ -7,9 +10,10 @@ import secrets
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 from msgspec import Struct
 
-from services.workspace import is_out_of_space
+from services.workspace import is_out_of_space, write_atomic
 
 # How the kernel writes a space, a tab, a line's end and a backslash in a path.
 _OCTAL = re.compile(rb"\\([0-7]{3})")
@@ -36,6 +40,23 @@ class VolumeReport(Struct, frozen=True):
     @property
     def readable(self) -> bool:
         return self.state in {"ok", "read_only", "full"}
+
+
+def keep_report(state_dir: Path, report: VolumeReport) -> None:
+    """Raises OSError."""
+    write_atomic(_report_file(state_dir), msgspec.json.encode(report))
+
+
+def last_report(state_dir: Path) -> VolumeReport | None:
+    """What bootstrap found at this start; None when it left nothing that can be read."""
+    try:
+        return msgspec.json.decode(_report_file(state_dir).read_bytes(), type=VolumeReport)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _report_file(state_dir: Path) -> Path:
+    return state_dir / "volume.json"
 
 
 def hung(path: Path, seconds: float) -> VolumeReport:

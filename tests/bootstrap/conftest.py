@@ -1,11 +1,13 @@
 """The suite without users of its own, in folders short enough for sockets."""
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bootstrap import programs
+from bootstrap import programs, users
 from bootstrap.users import Users
 from services.settings import Settings, load
 from tests.running import free_ports
@@ -20,6 +22,14 @@ MakeSettings = Callable[..., Settings]
 def nobody() -> Users:
     """Everything runs as whoever runs the tests."""
     return Users(None, None, None, ())
+
+
+@pytest.fixture
+def real_users(make_settings: MakeSettings) -> Users:
+    """Started as root: the suite's own users. Otherwise everything runs as whoever runs the tests."""
+    found = users.find(make_settings(), Path(sys.executable))
+    assert found.suite is not None or os.geteuid() != 0, found.missing
+    return found
 
 
 @pytest.fixture

@@ -94,6 +94,20 @@ def test_its_python_comes_first(config: Settings) -> None:
     assert comfyui.environment(config)["PATH"].startswith(f"{config.comfyui_python.parent}:")
 
 
+def test_it_cannot_change_what_it_is_started_with(config: Settings) -> None:
+    comfyui.write_launch(config, LAUNCH)
+    assert comfyui.launch_file(config).parent.stat().st_mode & 0o022 == 0
+    assert comfyui.launch_file(config).stat().st_mode & 0o022 == 0
+
+
+def test_a_link_in_the_ledgers_place_leads_nowhere(config: Settings, open_folder: Path) -> None:
+    (open_folder / "theirs").write_text("theirs")
+    (config.state_dir / "comfyui" / "starts.json").symlink_to(open_folder / "theirs")
+    StartLedger(config.state_dir).reset(safe_mode=True)
+    assert (open_folder / "theirs").read_text() == "theirs"
+    assert StartLedger(config.state_dir).read().safe_mode
+
+
 # How it is started
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from bootstrap import journal
 from bootstrap.journal import Journal
-from services.boot import BootRecord
+from services.boot import Boot, BootRecord, Step
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def state(tmp_path: Path) -> Path:
 
 
 def test_a_step_is_on_the_record_as_soon_as_it_is_over(state: Path) -> None:
-    diary = Journal(state, 5.0)
+    diary = Journal(state, Boot(5.0))
     with diary.step("Workspace", "1") as result:
         assert BootRecord(state).read().steps == ()
         result.set("ok", "12 GB free")
@@ -27,7 +27,7 @@ def test_a_step_is_on_the_record_as_soon_as_it_is_over(state: Path) -> None:
 
 
 def test_a_step_says_how_long_it_took(state: Path) -> None:
-    with Journal(state, 5.0).step("Workspace", "1"):
+    with Journal(state, Boot(5.0)).step("Workspace", "1"):
         time.sleep(0.05)
     assert BootRecord(state).read().steps[0].seconds == pytest.approx(0.05, abs=0.04)
 
@@ -39,7 +39,7 @@ def test_a_step_that_fails_does_not_stop_the_boot(
     def fail() -> None:
         raise error
 
-    with Journal(state, 5.0).step("Workspace", "1"):
+    with Journal(state, Boot(5.0)).step("Workspace", "1"):
         fail()
     (step,) = BootRecord(state).read().steps
     assert (step.state, step.message) == ("failed", "disk on fire")
@@ -47,7 +47,7 @@ def test_a_step_that_fails_does_not_stop_the_boot(
 
 
 def test_a_step_is_one_line_on_the_console(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with Journal(state, 5.0).step("Workspace", "1") as result:
+    with Journal(state, Boot(5.0)).step("Workspace", "1") as result:
         result.set("warning", "nearly full")
     line = capsys.readouterr().out
     assert line.count("\n") == 1
@@ -56,7 +56,7 @@ def test_a_step_is_one_line_on_the_console(state: Path, capsys: pytest.CaptureFi
 
 
 def test_the_lines_go_to_container_and_volume(state: Path, tmp_path: Path) -> None:
-    diary = Journal(state, 5.0)
+    diary = Journal(state, Boot(5.0))
     for name in ("One", "Two"):
         with diary.step(name, "1"):
             pass
@@ -67,7 +67,7 @@ def test_the_lines_go_to_container_and_volume(state: Path, tmp_path: Path) -> No
 
 def test_lines_are_added_to_those_of_earlier_boots(state: Path, tmp_path: Path) -> None:
     for name in ("First", "Second"):
-        diary = Journal(state, 5.0)
+        diary = Journal(state, Boot(5.0))
         with diary.step(name, "1"):
             pass
         diary.save(tmp_path, None)
@@ -77,7 +77,7 @@ def test_lines_are_added_to_those_of_earlier_boots(state: Path, tmp_path: Path) 
 
 
 def test_without_a_volume_the_lines_stay_in_the_container(state: Path) -> None:
-    diary = Journal(state, 5.0)
+    diary = Journal(state, Boot(5.0))
     with diary.step("One", "1"):
         pass
     diary.save(None, None)
@@ -89,10 +89,33 @@ def test_a_volume_that_hangs_meanwhile_is_told_and_not_waited_for(
 ) -> None:
     monkeypatch.setattr(journal, "WRITE_SECONDS", 0.2)
     os.mkfifo(tmp_path / "startup.log")
-    diary = Journal(state, 5.0)
+    diary = Journal(state, Boot(5.0))
     with diary.step("One", "1"):
         pass
     started = time.monotonic()
     diary.save(tmp_path, None)
     assert time.monotonic() - started < 1.5
     assert f"startup.log could not be written to {tmp_path} (no answer)" in capsys.readouterr().out
+
+
+def test_a_volume_that_hangs_is_waited_for_once(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(journal, "WRITE_SECONDS", 0.2)
+    os.mkfifo(tmp_path / "startup.log")
+    diary = Journal(state, Boot(5.0))
+    for name in ("One", "Two"):
+        diary.note(Step(name, "ok", 0.1), "3")
+        diary.save(tmp_path, None)
+    assert capsys.readouterr().out.count("could not be written") == 1
+    assert len((state / "logs" / "startup.log").read_text().splitlines()) == 2
+
+
+def test_a_boot_is_taken_up_where_another_program_left_it(state: Path) -> None:
+    first = Step("One", "ok", 0.1)
+    diary = Journal(state, Boot(5.0, (first,)))
+    second = Step("Two", "ok", 0.2)
+    diary.note(second, "3")
+    assert BootRecord(state).read() == Boot(5.0, (first, second))
+    diary.end(9.5)
+    assert BootRecord(state).read() == Boot(5.0, (first, second), ready_seconds=9.5)

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from bootstrap import programs
+from bootstrap.deadline import run_within
 from bootstrap.programs import CannotStart, fill_in
-from bootstrap.users import Users
+from bootstrap.users import Users, as_user
 from services.settings import SECRET_NAMES, Settings, load
 from services.volume import VolumeReport
 from tests.bootstrap.conftest import MakeSettings
@@ -71,6 +72,37 @@ def test_folders_that_are_there_are_made_right(config: Settings, nobody: Users) 
     (config.state_dir / "secrets").chmod(0o777)
     programs.prepare_state(config, nobody)
     assert (config.state_dir / "secrets").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_link_in_comfyuis_own_folder_is_not_handed_over(
+    config: Settings, real_users: Users, open_folder: Path
+) -> None:
+    target = open_folder / "target"
+    target.mkdir(mode=0o755)
+    (config.state_dir / "comfyui" / "home").rmdir()
+    for name in ("home", "output"):
+        (config.state_dir / "comfyui" / name).symlink_to(target)
+    before = target.stat()
+    programs.prepare_state(config, real_users)
+    programs.comfyui_directories(config, VolumeReport("full", str(config.workspace), ""), real_users)
+    after = target.stat()
+    assert (after.st_uid, after.st_gid, after.st_mode) == (before.st_uid, before.st_gid, before.st_mode)
+
+
+def test_a_file_in_comfyuis_own_folder_does_not_stop_the_boot(
+    config: Settings, nobody: Users, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (config.state_dir / "comfyui" / "home").rmdir()
+    (config.state_dir / "comfyui" / "home").touch()
+    programs.prepare_state(config, nobody)
+    assert f"{config.state_dir}/comfyui/home could not be made" in capsys.readouterr().out
+
+
+def test_a_state_folder_may_be_a_link(make_settings: MakeSettings, nobody: Users, open_folder: Path) -> None:
+    (open_folder / "disk").mkdir()
+    (open_folder / "state").symlink_to("disk")
+    programs.prepare_state(make_settings(), nobody)
+    assert (open_folder / "disk" / "secrets").stat().st_mode & 0o777 == 0o700
 
 
 def test_the_sockets_of_programs_that_were_killed_are_gone(config: Settings, nobody: Users) -> None:
@@ -148,39 +180,50 @@ def test_comfyui_writes_beside_a_volume_that_cannot_be_written(state: str, confi
 # Secrets
 
 
-def test_no_secret_stays_in_the_environment(config: Settings, nobody: Users) -> None:
+def moved(environ: dict[str, str], make_settings: MakeSettings, users: Users) -> dict[str, str]:
+    """What the programs' environment is made of `environ`."""
+    config = make_settings(**environ)
+    programs.prepare_state(config, users)
+    after = dict(environ)
+    programs.move_secrets_to_files(after, config, users)
+    return after
+
+
+def test_no_secret_stays_in_the_environment(make_settings: MakeSettings, nobody: Users) -> None:
     environ = {"PATH": "/bin", **{name: f"canary-{name}" for name in SECRET_NAMES}}
-    programs.move_secrets_to_files(environ, config, nobody)
-    assert "canary" not in str(environ)
-    assert environ["PATH"] == "/bin"
+    after = moved(environ, make_settings, nobody)
+    assert "canary" not in str(after)
+    assert after["PATH"] == "/bin"
 
 
-def test_a_secret_lies_in_a_file_only_its_owner_can_read(config: Settings, nobody: Users) -> None:
-    environ = {"HF_TOKEN": " canary\n"}
-    programs.move_secrets_to_files(environ, config, nobody)
-    file = Path(environ["HF_TOKEN_FILE"])
+def test_a_secret_lies_in_a_file_only_its_owner_can_read(make_settings: MakeSettings, nobody: Users) -> None:
+    file = Path(moved({"HF_TOKEN": " canary\n"}, make_settings, nobody)["HF_TOKEN_FILE"])
     assert file.read_text() == "canary"
     assert file.stat().st_mode & 0o777 == 0o600
 
 
-def test_the_programs_read_the_secrets_they_were_given(config: Settings, nobody: Users) -> None:
+def test_the_programs_read_the_secrets_they_were_given(make_settings: MakeSettings, nobody: Users) -> None:
     environ = {name: f"canary-{name}" for name in SECRET_NAMES}
-    expected = load(dict(environ))
-    programs.move_secrets_to_files(environ, config, nobody)
-    assert load(environ) == expected
+    assert load(moved(environ, make_settings, nobody)) == load(environ)
 
 
-def test_a_secret_that_was_given_as_a_file_stays_one(config: Settings, nobody: Users, tmp_path: Path) -> None:
-    environ = {"HF_TOKEN_FILE": str(tmp_path / "mine")}
-    programs.move_secrets_to_files(environ, config, nobody)
-    assert environ == {"HF_TOKEN_FILE": str(tmp_path / "mine")}
+def test_a_secret_in_a_file_that_only_root_can_read_reaches_the_programs(
+    make_settings: MakeSettings, real_users: Users, open_folder: Path
+) -> None:
+    given = open_folder / "mine"
+    given.write_text("canary\n")
+    given.chmod(0o400)
+    after = moved({"HF_TOKEN_FILE": str(given)}, make_settings, real_users)
+
+    def read() -> bytes:
+        return load(after).hf_token.reveal().encode()
+
+    assert run_within(5, as_user(real_users.suite, read)) == b"canary"
 
 
-def test_an_empty_secret_makes_no_file(config: Settings, nobody: Users) -> None:
-    environ = {"HF_TOKEN": ""}
-    programs.move_secrets_to_files(environ, config, nobody)
-    assert environ == {}
-    assert list((config.state_dir / "secrets").iterdir()) == []
+def test_an_empty_secret_makes_no_file(make_settings: MakeSettings, nobody: Users) -> None:
+    assert moved({"HF_TOKEN": "", "CIVITAI_TOKEN_FILE": ""}, make_settings, nobody) == {}
+    assert list((make_settings().state_dir / "secrets").iterdir()) == []
 
 
 # The configuration files
@@ -214,21 +257,24 @@ def test_nginx_takes_its_configuration(environ: dict[str, str], make_settings: M
 
 SHOW_PROGRAMS = """
 import json, sys
+from supervisor.datatypes import RestartUnconditionally
 from supervisor.options import ServerOptions
 options = ServerOptions()
 options.realize(args=["-c", sys.argv[1]])
 print(json.dumps([
-    [group.name, [[p.name, p.command, p.environment or {}] for p in group.process_configs]]
+    [group.name, [[p.name, p.command, p.environment or {}, p.autorestart is RestartUnconditionally]
+                  for p in group.process_configs]]
     for group in options.process_group_configs
 ]))
 """
 
 
-def programs_of(file: Path) -> list[tuple[str, list[tuple[str, str, dict[str, str]]]]]:
+def programs_of(file: Path) -> list[tuple[str, list[tuple[str, str, dict[str, str], bool]]]]:
+    """(group, its programs: name, command, environment, is it started again however it ended)"""
     command = [sys.executable, "-c", SHOW_PROGRAMS, str(file)]
     shown = subprocess.run(command, capture_output=True, check=False)
     assert shown.returncode == 0, shown.stderr.decode()
-    return msgspec.json.decode(shown.stdout, type=list[tuple[str, list[tuple[str, str, dict[str, str]]]]])
+    return msgspec.json.decode(shown.stdout, type=list[tuple[str, list[tuple[str, str, dict[str, str], bool]]]])
 
 
 @pytest.mark.parametrize("environ", VARIANTS.values(), ids=VARIANTS)
@@ -241,12 +287,18 @@ def test_supervisord_takes_its_configuration(
     assert group == "suite"
     workers = [f"worker-{number}" for number in range(1, config.download_workers + 1)]
     others = ["comfyui", "dashboard", "nginx", "ready", "reconciler", "redis"]
-    assert sorted(name for name, _, _ in found) == sorted([*others, *workers])
+    assert sorted(name for name, *_ in found) == sorted([*others, *workers])
+
+
+def test_what_runs_for_ever_is_started_again_however_it_ended(make_settings: MakeSettings, nobody: Users) -> None:
+    ((_, found),) = programs_of(write(make_settings(), nobody))
+    started_again = {name for name, _, _, again in found if again}
+    assert started_again == {"redis", "nginx", "dashboard", "worker-1", "worker-2", "reconciler"}
 
 
 def test_comfyui_is_not_told_where_the_secrets_are(make_settings: MakeSettings, nobody: Users) -> None:
     ((_, found),) = programs_of(write(make_settings(), nobody))
-    environment = next(environment for name, _, environment in found if name == "comfyui")
+    environment = next(environment for name, _, environment, _ in found if name == "comfyui")
     assert {name: environment[f"{name}_FILE"] for name in SECRET_NAMES} == dict.fromkeys(SECRET_NAMES, "")
 
 
@@ -261,7 +313,7 @@ def test_supervisord_and_redis_listen_on_no_port(make_settings: MakeSettings, no
     file = write(make_settings(), nobody)
     assert "inet_http_server" not in file.read_text()
     ((_, found),) = programs_of(file)
-    assert "--port 0" in next(command for name, command, _ in found if name == "redis")
+    assert "--port 0" in next(command for name, command, _, _ in found if name == "redis")
 
 
 # Who may call it by which name

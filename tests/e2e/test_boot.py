@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from services.volume import last_report
 from tests.fakes.faulty_volume import mounted
 from tests.fakes.model_host import ModelHost
 from tests.running import ROOT, RunningSuite, free_ports, status_of
@@ -70,6 +71,11 @@ def test_a_bad_volume_does_not_stop_the_boot(new_suite: NewSuite, open_folder: P
         suite.workspace = volume.root
         suite.wait_for(lambda: status(suite)["workspace"]["state"] == state, state, 15)
         found = status(suite)["workspace"]
+        known = last_report(suite.state)
+        assert known is not None
+        assert known.state == state
+        log = suite.state / "logs" / "startup.log"
+        suite.wait_for(lambda: "Queue and workers" in log.read_text(), "the boot to go on", 15)
         assert str(volume.root) in found["message"]
         assert found["remedy"]
         with suite.client() as client:
@@ -81,6 +87,23 @@ def test_a_bad_volume_does_not_stop_the_boot(new_suite: NewSuite, open_folder: P
             volume.fault("none")
             suite.wait_for(lambda: status(suite)["workspace"]["state"] == "ok", "the volume to be good again", 30)
         suite.stop()
+
+
+def test_a_secret_that_only_root_can_read_reaches_the_dashboard(new_suite: NewSuite, open_folder: Path) -> None:
+    given = open_folder / "password"
+    given.write_text("a secret of an orchestrator\n")
+    given.chmod(0o400)
+    suite = new_suite(DASHBOARD_PASSWORD="", DASHBOARD_PASSWORD_FILE=str(given)).start()
+    with suite.client(sign_in=False) as client:
+        assert client.post("/login", data={"password": given.read_text().strip()}).status_code == 303
+
+
+def test_what_a_custom_node_left_behind_does_not_stop_the_boot(new_suite: NewSuite) -> None:
+    suite = new_suite()
+    (suite.state / "comfyui" / "starts.json" / "full").mkdir(parents=True)
+    (suite.state / "comfyui" / "home").touch()
+    suite.start()
+    assert "ComfyUI's starts are counted on" in suite.console.read_text()
 
 
 def test_a_missing_volume_does_not_stop_the_boot(new_suite: NewSuite, open_folder: Path) -> None:

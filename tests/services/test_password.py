@@ -35,6 +35,17 @@ def test_the_password_that_was_made_lets_in(tmp_path: Path) -> None:
     assert not Password(settings).matches("")
 
 
+def test_the_file_that_keeps_the_password_is_named(tmp_path: Path) -> None:
+    settings = settings_with(tmp_path)
+    local = local_password_file(settings)
+    local.parent.mkdir()
+    local.write_text("abcd-efgh\n/volume/secrets/dashboard_password\n")
+    assert Password(settings).source == "/volume/secrets/dashboard_password"
+    assert Password(settings).matches("abcd-efgh")
+    local.write_text("abcd-efgh\n")
+    assert Password(settings).source == str(local)
+
+
 def test_the_password_of_the_settings_replaces_the_one_that_was_made(tmp_path: Path) -> None:
     settings = settings_with(tmp_path, DASHBOARD_PASSWORD="new")
     local_password_file(settings).parent.mkdir()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.volume import VolumeReport, examine, hung
+from services.volume import VolumeReport, examine, hung, keep_report, last_report
 from services.workspace import Workspace
 from tests.fakes.faulty_volume import MountedVolume, mounted
 
@@ -125,3 +125,16 @@ def test_a_volume_that_hangs_says_how_long_it_was_waited_for(tmp_path: Path) -> 
     assert (report.state, report.readable, report.writable) == ("hung", False, False)
     assert "4 s" in report.message
     assert report.remedy
+
+
+def test_what_was_found_is_known_to_whoever_starts_later(tmp_path: Path) -> None:
+    report = hung(tmp_path, 4.0)
+    keep_report(tmp_path, report)
+    assert last_report(tmp_path) == report
+
+
+@pytest.mark.parametrize("data", [None, b"", b"{", b'{"state": "asleep"}', b'{"state": "\xff"}'])
+def test_a_report_that_cannot_be_read_is_none(data: bytes | None, tmp_path: Path) -> None:
+    if data is not None:
+        (tmp_path / "volume.json").write_bytes(data)
+    assert last_report(tmp_path) is None
