@@ -15,6 +15,8 @@ from provision.step import Step
 Programs = Mapping[str, tuple[str, ...]]
 RUN_PROGRAMS: Programs = {"nginx": ("nginx-light", "nginx"), "redis-server": ("redis-server",), "git": ("git",)}
 TEST_PROGRAMS: Programs = {**RUN_PROGRAMS, "chromium": ("chromium",), "fusermount3": ("fuse3",)}
+# program: others that do as well
+STAND_INS: Programs = {"chromium": ("chromium-browser", "google-chrome", "google-chrome-stable")}
 BENCH_PROGRAMS: Programs = {**RUN_PROGRAMS, "wrk": ("wrk",)}
 # The screenshots are drawn with them; without them another font stands in.
 TEST_FONTS = ("fonts-inter", "fonts-jetbrains-mono")
@@ -39,18 +41,31 @@ def missing_python_packages() -> list[str]:
     return [f"python{sys.version_info.major}.{sys.version_info.minor}-venv"]
 
 
+def find(program: str) -> str | None:
+    """Where `program`, or another that does as well, lies on PATH."""
+    return next(filter(None, map(shutil.which, (program, *STAND_INS.get(program, ())))), None)
+
+
+def missing_programs(wanted: Programs, *, is_git_optional: bool) -> Programs:
+    """Those of `wanted` that are not on PATH."""
+    return {
+        program: packages
+        for program, packages in wanted.items()
+        if not find(program) and not (program == "git" and is_git_optional)
+    }
+
+
 def install(step: Step, wanted: Programs, fonts: Sequence[str] = ()) -> None:
     """Installs what is missing of the programs and fonts, and of Python itself. Raises SetupError.
 
     Debian's own services stay stopped. Fonts are no reason to fail: without root they are left out.
     """
-    programs = {program: packages for program, packages in wanted.items() if not shutil.which(program)}
-    if step.settings.comfyui_dir:
-        programs.pop("git", None)  # only ComfyUI's source comes with it
-    python_packages = missing_python_packages()
-    fonts = [name for name in fonts if not _is_installed(name)]
     has_apt = shutil.which("apt-get") is not None
     may_install = has_apt and os.geteuid() == 0
+    # Only ComfyUI's source comes with git, and without it there is the copy on PyPI.
+    programs = missing_programs(wanted, is_git_optional=step.settings.comfyui_dir is not None or not may_install)
+    python_packages = missing_python_packages()
+    fonts = [name for name in fonts if not _is_installed(name)]
     if not programs and not python_packages and not (fonts and may_install):
         return
     if not may_install:
@@ -66,7 +81,8 @@ def _by_hand(programs: Programs, python_packages: list[str], has_apt: bool) -> s
     names, verb = (f"{', '.join(others)} and {last}", "are") if others else (last, "is")
     if has_apt:
         packages = " ".join([*(choice[-1] for choice in programs.values()), *python_packages])
-        return f"{names} {verb} not installed and this is not root: sudo apt-get install {packages}"
+        browser = " (or, for chromium, any Chrome or Chromium on PATH)" if "chromium" in programs else ""
+        return f"{names} {verb} not installed and this is not root: sudo apt-get install {packages}{browser}"
     return f"{names} {verb} not installed: install what is missing with this system's package manager"
 
 
@@ -82,8 +98,7 @@ def _install(step: Step, choices: list[tuple[str, ...]]) -> None:
     for choice in choices:
         name = _candidate(step, choice)
         if not name:
-            wanted = " or ".join(choice)
-            raise problem or SetupError(f"this system has no package {wanted}: install the program by hand, onto PATH")
+            raise _no_package(choice, problem)
         packages.append(name)
     step.say(f"installing {', '.join(packages)}: not on this machine yet")
     try:
@@ -95,6 +110,19 @@ def _install(step: Step, choices: list[tuple[str, ...]]) -> None:
         _download(step, packages)
     with services_kept_stopped():
         _apt(step, "installing packages", "install", "--no-install-recommends", *packages, uninterrupted=True)
+
+
+def _no_package(choice: tuple[str, ...], problem: CommandError | None) -> SetupError:
+    """`problem`: why the package lists could not be fetched."""
+    if "chromium" in choice:
+        # Ubuntu has it as a snap only, which needs a running snapd.
+        return SetupError(
+            "this system has no package chromium: install any Chrome or Chromium by hand, "
+            f"onto PATH as {', '.join(STAND_INS['chromium'])} or chromium"
+        )
+    return problem or SetupError(
+        f"this system has no package {' or '.join(choice)}: install the program by hand, onto PATH"
+    )
 
 
 def _mend_interrupted(step: Step) -> None:

@@ -1,8 +1,8 @@
 """Who may come in: sessions, API tokens, and the brake on guessing.
 
 Sessions live in memory and in a 0600 file beside the sockets, so that neither a lost Redis nor a restarted dashboard
-signs anyone out. What is stored of a session or a token is its SHA-256: reading the file gives no way in. They are
-random and 256 bits long, so a slow hash would only slow the right answer.
+signs anyone out; a changed password signs everyone out. What is stored of a session or a token is its SHA-256: reading
+the file gives no way in. They are random and 256 bits long, so a slow hash would only slow the right answer.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ TRIES = 5
 PAUSE_SECONDS = 60.0
 TRIES_OF_EVERYONE = 50
 
-T = TypeVar("T", bound=Struct)
+T = TypeVar("T")
 
 _log = log.get("auth")
 
@@ -50,15 +50,19 @@ def digest(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def _read_list(file: Path, kind: type[T]) -> list[T]:
-    """What `file` holds; nothing, and a line in the log, when nobody can make sense of it. Raises OSError."""
+def _keyed_digest(secret: str, salt: str) -> str:
+    return hmac.new(salt.encode(), secret.encode(), "sha256").hexdigest()
+
+
+def _read(file: Path, kind: type[T], empty: T) -> T:
+    """What `file` holds; `empty`, and a line in the log, when nobody can make sense of it. Raises OSError."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=list[kind])  # type: ignore[valid-type]
+        return msgspec.json.decode(file.read_bytes(), type=kind)
     except FileNotFoundError:
-        return []
+        return empty
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         _log.error("file_unreadable", file=str(file), error=str(error))
-        return []
+        return empty
 
 
 class Session(Struct):
@@ -67,14 +71,33 @@ class Session(Struct):
     seen_at: float
 
 
-class Sessions:
-    """Signed-in browsers. The cookie holds the id, this holds its digest. Safe to share between threads."""
+class _StoredSessions(Struct, frozen=True):
+    """`password`: a digest of the one they were started with, keyed with `salt`."""
 
-    def __init__(self, file: Path, clock: Callable[[], float] = time.time) -> None:
+    salt: str
+    password: str
+    sessions: list[Session]
+
+
+class Sessions:
+    """Signed-in browsers. The cookie holds the id, this holds its digest. Safe to share between threads.
+
+    They end with the `password` they were started with.
+    """
+
+    def __init__(self, file: Path, password: str, clock: Callable[[], float] = time.time) -> None:
         self._file = file
         self._clock = clock
         self._lock = threading.Lock()
-        self._sessions = {session.digest: session for session in _read_list(file, Session)}
+        self._sessions: dict[str, Session] = {}
+        # Random, so that the digest is good for nothing elsewhere; the password itself lies beside it, as well kept.
+        self._salt = secrets.token_hex(16)
+        self._password = _keyed_digest(password, self._salt)
+        stored = _read(file, _StoredSessions, _StoredSessions("", "", []))
+        if stored.password == _keyed_digest(password, stored.salt):
+            self._sessions = {session.digest: session for session in stored.sessions}
+        elif stored.sessions:
+            self._try_to_save()
 
     def start(self) -> str:
         """The id of a new session."""
@@ -109,7 +132,8 @@ class Sessions:
 
     def _save(self) -> None:
         self._sessions = {key: session for key, session in self._sessions.items() if self._is_live(session)}
-        write_atomic(self._file, msgspec.json.encode(list(self._sessions.values())), mode=0o600)
+        stored = _StoredSessions(self._salt, self._password, list(self._sessions.values()))
+        write_atomic(self._file, msgspec.json.encode(stored), mode=0o600)
 
     def _try_to_save(self) -> None:
         """A full disk must not keep its owner out: what is not written is only lost with the dashboard's process."""
@@ -138,7 +162,7 @@ class Tokens:
 
     def load(self) -> None:
         """Raises OSError."""
-        self._tokens = {token.id: token for token in _read_list(self._file, Token)}
+        self._tokens = {token.id: token for token in _read(self._file, list[Token], [])}
 
     def all(self) -> list[Token]:
         return sorted(self._tokens.values(), key=lambda token: token.created_at)

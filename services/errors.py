@@ -1,4 +1,6 @@
-"""Every error the suite raises on purpose.
+"""The errors that more than one module raises or catches, below the one that all the suite's own errors share.
+
+What a single module means by its own (`auth.TooManyAttempts`, `yaml_files.InvalidYaml`) stands there.
 
 SuiteError
  ├── InvalidRequest            what was sent does not fit; nothing was changed

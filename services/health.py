@@ -24,6 +24,13 @@ _ESCAPES = re.compile(
 )
 
 
+class Answered(Struct, frozen=True):
+    """What the process `pid` said when it answered last."""
+
+    pid: int | None
+    info: ComfyUIInfo
+
+
 class ComfyUIHealth(Struct, frozen=True):
     """`message` says what is wrong, or what it is doing; `starts`: how often within the last ten minutes."""
 
@@ -37,20 +44,15 @@ class ComfyUIHealth(Struct, frozen=True):
     uptime_seconds: float | None = None
 
 
-def judge(process: Process | None, info: ComfyUIInfo | None, ledger: Ledger) -> ComfyUIHealth:
-    """`process` None: supervisord does not answer; `info` None: ComfyUI does not."""
-    uptime = process.uptime_seconds if process else None
+def judge(
+    process: Process | None, info: ComfyUIInfo | None, ledger: Ledger, answered: Answered | None = None
+) -> ComfyUIHealth:
+    """`process` None: supervisord does not answer; `info` None: ComfyUI does not, but may have `answered` before."""
     if info is not None:
-        return ComfyUIHealth(
-            "ready",
-            "without custom nodes (safe mode)" if ledger.safe_mode else "",
-            version=info.version,
-            python_version=info.python_version,
-            torch_version=info.torch_version,
-            starts=len(ledger.starts),
-            safe_mode=ledger.safe_mode,
-            uptime_seconds=uptime,
-        )
+        return _ready(process, info, ledger, "without custom nodes (safe mode)" if ledger.safe_mode else "")
+    if process is not None and answered is not None and not ledger.gave_up and _is_still(process, answered.pid):
+        return _ready(process, answered.info, ledger, "busy: it does not answer while it reads a large model")
+    uptime = process.uptime_seconds if process else None
     state: ComfyUIState = "starting"
     message = "loading its libraries and custom nodes"
     if process is None:
@@ -64,6 +66,23 @@ def judge(process: Process | None, info: ComfyUIInfo | None, ledger: Ledger) -> 
     elif len(ledger.starts) > 1:
         message = f"started again after it ended, try {len(ledger.starts)} of {MAX_STARTS}"
     return ComfyUIHealth(state, message, starts=len(ledger.starts), safe_mode=ledger.safe_mode, uptime_seconds=uptime)
+
+
+def _is_still(process: Process, pid: int | None) -> bool:
+    return process.state in {"starting", "running"} and process.pid is not None and process.pid == pid
+
+
+def _ready(process: Process | None, info: ComfyUIInfo, ledger: Ledger, message: str) -> ComfyUIHealth:
+    return ComfyUIHealth(
+        "ready",
+        message,
+        version=info.version,
+        python_version=info.python_version,
+        torch_version=info.torch_version,
+        starts=len(ledger.starts),
+        safe_mode=ledger.safe_mode,
+        uptime_seconds=process.uptime_seconds if process else None,
+    )
 
 
 def log_tail(file: Path, lines: int = LOG_TAIL_LINES) -> list[str]:

@@ -30,6 +30,7 @@ class Install(Struct, frozen=True):
     """A wanted preset. `completed_at` is set once every file was there: what is deleted later stays deleted.
 
     `removed_at`: it was uninstalled. That is remembered, because its files may all be here still, for other presets.
+    `cancelled_at`: it waits until someone asks again; files that other presets want come in all the same.
     """
 
     preset_id: str
@@ -38,6 +39,12 @@ class Install(Struct, frozen=True):
     files: tuple[Artifact, ...]
     completed_at: float | None = None
     removed_at: float | None = None
+    cancelled_at: float | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether its missing files are to be fetched."""
+        return self.completed_at is None and self.cancelled_at is None and self.removed_at is None
 
 
 class Hold(Struct, frozen=True):
@@ -120,7 +127,7 @@ class Installs:
         all_held = self.holds()
         held = [file.id for file in preset.files if file.id in all_held]
         known = self.all().get(preset.id)
-        joined = known is not None and known.completed_at is None and not held
+        joined = known is not None and known.is_active and not held
         if not joined:
             self._records.put(preset.id, Install(preset.id, preset.name, time.time(), preset.files))
         # After the record: a volume that has no room for it leaves everything as it was.
@@ -140,9 +147,16 @@ class Installs:
     def complete(self, install: Install) -> None:
         """Unless it was asked for anew or uninstalled since `install` was read."""
         if self._records.get(install.preset_id) == install:
-            self._records.put(install.preset_id, replace(install, completed_at=time.time()))
+            self._records.put(install.preset_id, replace(install, completed_at=time.time(), cancelled_at=None))
 
-    def cancel(self, artifact_id: str) -> None:
+    def cancel(self, preset_id: str) -> None:
+        """Unless it is complete. Raises NotEnoughSpace, OSError."""
+        known = self._records.get(preset_id)
+        if known is not None and known.is_active:
+            self._records.put(preset_id, replace(known, cancelled_at=time.time()))
+
+    def cancel_file(self, artifact_id: str) -> None:
+        """For every preset that wants it. Raises NotEnoughSpace, OSError."""
         self._holds.put(artifact_id, Hold("cancelled", "cancelled", time.time()))
 
     def fail(self, artifact_id: str, error: DownloadFailed | NotEnoughSpace) -> None:
@@ -157,6 +171,12 @@ class Installs:
 
     def release(self, artifact_id: str) -> None:
         self._holds.delete(artifact_id)
+
+    def expire(self, artifact_id: str, seen: Hold) -> bool:
+        """Releases the hold `seen`, whose time has come; whether it was there still. Who cancelled since is obeyed."""
+        if self.hold(artifact_id) != seen:
+            return False
+        return self._holds.delete(artifact_id)
 
     def partial_bytes(self, artifact: Artifact) -> int:
         return journal.bytes_kept(self._workspace.model_file(artifact.folder, artifact.name), artifact.url)
@@ -175,7 +195,7 @@ def wanted(view: View, now: float) -> list[Wanted]:
     then small before large."""
     found: dict[str, Wanted] = {}
     for install in view.installs.values():
-        if install.completed_at is not None:
+        if not install.is_active:
             continue
         for artifact in install.files:
             hold = view.holds.get(artifact.id)
@@ -186,8 +206,19 @@ def wanted(view: View, now: float) -> list[Wanted]:
     return sorted(found.values(), key=lambda entry: (-entry.needed_by, entry.artifact.size_bytes or 2**62))
 
 
+def wanted_only_by(install: Install, view: View) -> list[Artifact]:
+    """The files still to come of `install` that no other active install wants."""
+    others = {
+        file.id
+        for other in view.installs.values()
+        if other.is_active and other.preset_id != install.preset_id
+        for file in other.files
+    }
+    return [file for file in install.files if not view.is_present(file) and file.id not in others]
+
+
 def finished(view: View) -> list[Install]:
-    """Installs whose last file has come in since anyone looked."""
+    """Installs whose last file has come in since anyone looked; also of those that were cancelled, through others."""
     return [
         install
         for install in view.installs.values()
@@ -213,14 +244,15 @@ def check_space(
 
 def status(preset: Preset, view: View) -> InstallStatus:
     install = view.installs.get(preset.id)
-    active = install is not None and install.completed_at is None
-    wanted_ids = {file.id for other in view.installs.values() if other.completed_at is None for file in other.files}
-    files = tuple(_file_status(file, view, file.id in wanted_ids) for file in preset.files)
+    is_cancelled = install is not None and install.cancelled_at is not None
+    wanted_ids = {file.id for other in view.installs.values() if other.is_active for file in other.files}
+    files = tuple(_file_status(file, view, file.id in wanted_ids, is_cancelled) for file in preset.files)
     totals = [file.bytes_total for file in files]
     total = None if None in totals else sum(size for size in totals if size)
     done = sum(file.bytes_done for file in files)
-    rate = sum(file.bytes_per_second for file in files if file.state == "downloading")
-    state = _preset_state({file.state for file in files}, active)
+    state = _preset_state({file.state for file in files}, install)
+    # What comes for others only is not this one's speed.
+    rate = sum(file.bytes_per_second for file in files if file.state == state == "downloading")
     return InstallStatus(
         preset_id=preset.id,
         name=preset.name,
@@ -254,16 +286,19 @@ def still_needed_by(artifact: Artifact, leaving: Preset, presets: Iterable[Prese
     ]
 
 
-def _preset_state(states: set[FileState], active: bool) -> PresetState:
+def _preset_state(states: set[FileState], install: Install | None) -> PresetState:
     if states == {"present"}:
         return "installed"
-    if active:
+    if install is not None and install.cancelled_at is not None:
+        return "cancelled"
+    if install is not None and install.is_active:
         order: tuple[PresetState, ...] = ("downloading", "verifying", "queued", "failed", "cancelled")
         return next((state for state in order if state in states), "queued")
     return "partial" if "present" in states else "available"
 
 
-def _file_status(artifact: Artifact, view: View, is_wanted: bool) -> FileStatus:
+def _file_status(artifact: Artifact, view: View, is_wanted: bool, is_cancelled: bool) -> FileStatus:
+    """`is_wanted`: by any preset; `is_cancelled`: the preset it is looked at for is."""
     live = view.progress.get(artifact.id)
     hold = view.holds.get(artifact.id)
     total = artifact.size_bytes or (live.bytes_total if live else None)
@@ -281,6 +316,8 @@ def _file_status(artifact: Artifact, view: View, is_wanted: bool) -> FileStatus:
         else:
             # A hold with an end, or a failure that found no room to be written down: it is tried again by itself.
             state, error = "queued", hold.message if hold else live.error if live else None
+    elif is_cancelled:
+        state, done = "cancelled", live.bytes_done if live else 0
     return FileStatus(artifact.id, artifact.folder, artifact.name, state, done, total, rate, error)
 
 

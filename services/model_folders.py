@@ -52,11 +52,16 @@ def is_model(folder: str, name: str) -> bool:
 
 
 def model_folders(comfyui_dir: Path) -> tuple[str, ...]:
-    """Every folder this ComfyUI looks into for models: the known ones, then those its `folder_paths.py` adds."""
+    """The folders to have for this ComfyUI: the known ones, then those its `folder_paths.py` adds."""
+    return tuple(dict.fromkeys([*KNOWN_FOLDERS, *folders_of(comfyui_dir)]))
+
+
+def folders_of(comfyui_dir: Path) -> tuple[str, ...]:
+    """The folders this ComfyUI itself looks into, by its `folder_paths.py`; none when that cannot be read."""
     try:
         tree = ast.parse((comfyui_dir / "folder_paths.py").read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError):
-        return KNOWN_FOLDERS
+        return ()
     found = [
         target.slice.value
         for node in ast.walk(tree)
@@ -68,7 +73,7 @@ def model_folders(comfyui_dir: Path) -> tuple[str, ...]:
         and isinstance(target.slice, ast.Constant)
         and isinstance(target.slice.value, str)
     ]
-    return tuple(dict.fromkeys([*KNOWN_FOLDERS, *(name for name in found if name not in _NOT_MODELS)]))
+    return tuple(dict.fromkeys(name for name in found if name not in _NOT_MODELS))
 
 
 # The node, and the input of it, that offers the files of a folder. What a workflow misses is told by this, and a test
@@ -107,6 +112,11 @@ LOADERS: dict[str, tuple[tuple[str, str], ...]] = {
     "photomaker": (("PhotoMakerLoader", "photomaker_model_name"),),
     "model_patches": (("ModelPatchLoader", "name"),),
     "audio_encoders": (("AudioEncoderLoader", "audio_encoder_name"),),
+    "background_removal": (("LoadBackgroundRemovalModel", "bg_removal_name"),),
+    "frame_interpolation": (("FrameInterpolationModelLoader", "model_name"),),
+    "geometry_estimation": (("LoadMoGeModel", "model_name"), ("LoadDA3Model", "model_name")),
+    "optical_flow": (("OpticalFlowLoader", "model_name"),),
+    "detection": (("LoadMediaPipeFaceLandmarker", "model_name"),),
 }
 
 _FOLDER_OF_INPUT = {loader: folder for folder, loaders in LOADERS.items() for loader in loaders}

@@ -8,9 +8,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from services.errors import NotFound, Unavailable
+from services.errors import Conflict, NotFound, Unavailable
 
 GROUP = "suite"
+# A restart asked for over these would cut off its own answer; of the dashboard only the stop would be sent.
+CARRIERS = frozenset({"dashboard", "nginx"})
 TIMEOUT_SECONDS = 12.0
 _SHUTDOWN_STATE = 6  # supervisor.xmlrpc.Faults.SHUTDOWN_STATE
 _NOT_RUNNING = 70  # supervisor.xmlrpc.Faults.NOT_RUNNING
@@ -38,7 +40,11 @@ class Processes:
         return [_process(info) for info in self._call("getAllProcessInfo")]
 
     def restart(self, name: str) -> None:
-        """Raises NotFound, Unavailable."""
+        """Raises Conflict, NotFound, Unavailable."""
+        if name in CARRIERS:
+            raise Conflict(
+                f"'{name}' carries this very request; restart it in a shell: supervisorctl restart {GROUP}:{name}"
+            )
         # To supervisord `suite:*` means all of them.
         if name not in {process.name for process in self.all()}:
             raise NotFound(f"there is no process '{name[:60]}'")

@@ -55,9 +55,6 @@ class ProgressBoard:
     def forget(self, artifact_id: str) -> None:
         self._redis.hdel(BOARD_KEY, artifact_id)
 
-    def ask_to_stop(self, artifact_id: str) -> None:
-        self._redis.set(stop_key(artifact_id), b"1", ex=STOP_SECONDS)
-
     def allow(self, artifact_id: str) -> None:
         self._redis.delete(stop_key(artifact_id))
 
@@ -66,4 +63,5 @@ class ProgressBoard:
 
 
 def stop_key(artifact_id: str) -> str:
+    """What the dashboard sets, for STOP_SECONDS, to have the download of a file stopped."""
     return f"suite:stop:{artifact_id}"

@@ -47,22 +47,32 @@ class MissingNode(Struct, frozen=True):
     class_type: str
 
 
+class _Counted(Struct, frozen=True):
+    """The number of a file's nodes, 0 for what is no workflow, and what told that the file is still the same."""
+
+    stamp: tuple[int, int, int]
+    nodes: int
+
+
 class Workflows:
     """The saved workflows of one workspace. Blocking."""
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
+        self._counted: dict[Path, _Counted] = {}
 
     def all(self) -> list[WorkflowSummary]:
         """Those that can be read; a user's own hides a preset's of the same name."""
         found: dict[str, WorkflowSummary] = {}
+        before, self._counted = self._counted, {}
         for source in reversed(SOURCES):
             for file in sorted((self._workspace.workflows / source).glob("*.json")):
-                try:
-                    prompt = parse(file.read_bytes())
-                except (InvalidRequest, OSError):
+                counted = _count(file, before.get(file))
+                if counted is None:
                     continue
-                found[file.stem] = WorkflowSummary(file.stem, _title(file.stem), source, len(prompt))
+                self._counted[file] = counted
+                if counted.nodes:
+                    found[file.stem] = WorkflowSummary(file.stem, _title(file.stem), source, counted.nodes)
         return sorted(found.values(), key=lambda summary: summary.title.lower())
 
     def get(self, name: str) -> Prompt:
@@ -95,6 +105,21 @@ class Workflows:
             if file.is_file():
                 return file
         raise NotFound(f"there is no workflow '{name[:100]}'")
+
+
+def _count(file: Path, before: _Counted | None) -> _Counted | None:
+    """Reads only what changed since `before`; None for what cannot be read at all."""
+    try:
+        figures = file.stat()
+        # Saving makes a new file: a coarse clock and an equal size do not hide it.
+        stamp = (figures.st_ino, figures.st_mtime_ns, figures.st_size)
+        if before is not None and before.stamp == stamp:
+            return before
+        return _Counted(stamp, len(parse(file.read_bytes())))
+    except InvalidRequest:
+        return _Counted(stamp, 0)
+    except OSError:
+        return None
 
 
 def parse(data: bytes) -> Prompt:

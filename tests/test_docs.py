@@ -1,14 +1,22 @@
 """What the documents say is held against the code."""
 
+import json
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from dashboard.api import ENDPOINTS
 from dashboard.endpoint import Endpoint
 from dashboard.live.hub import CHANNELS
+from dashboard.messages import InstallMessage
 from services import settings
+from services.catalogue import load_catalogue
+from services.errors import NotEnoughSpace
+from services.installs import View, check_space
+from services.runs import Run
+from services.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -33,6 +41,23 @@ def test_no_row_describes_a_setting_that_is_gone() -> None:
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: f"{endpoint.method} {endpoint.path}")
 def test_every_endpoint_is_documented(endpoint: Endpoint) -> None:
     assert f"{endpoint.method} {endpoint.path}" in (DOCS / "api.md").read_text()
+
+
+def test_the_example_of_an_error_is_what_is_really_answered() -> None:
+    example = re.search(r"```json\n(\{\"error\".*?)```", (DOCS / "api.md").read_text(), re.DOTALL)
+    assert example is not None
+    error = json.loads(example[1])["error"]
+    preset = load_catalogue(ROOT / "presets", Workspace(Path("/nonexistent"))).get("FLUX1_DEV_FP8")
+    free, reserve = error["details"]["free_bytes"], error["details"]["reserve_bytes"]
+    with pytest.raises(NotEnoughSpace) as caught:
+        check_space(preset, View({}, frozenset(), {}, {}, {}), free + reserve, reserve, {})
+    assert error == {"type": caught.value.type, "message": caught.value.message, "details": caught.value.details}
+
+
+@pytest.mark.parametrize("type_", [InstallMessage, Run], ids=lambda type_: type_.__name__)
+def test_every_field_of_what_the_api_answers_most_is_documented(type_: type[msgspec.Struct]) -> None:
+    text = (DOCS / "api.md").read_text()
+    assert [field.name for field in msgspec.structs.fields(type_) if f"`{field.name}`" not in text] == []
 
 
 def test_every_channel_is_documented() -> None:

@@ -16,11 +16,13 @@ from services.errors import DownloadFailed, DownloadStopped, NotEnoughSpace
 from services.installs import Installs
 from services.progress import FileProgress, ProgressBoard
 from services.sources import Sources
-from services.verified import VerifiedFiles
-from services.workspace import Workspace
+from services.verified import Verified, VerifiedFiles
+from services.workspace import Workspace, write_atomic
 
 T = TypeVar("T")
 
+# More than any record of a file takes.
+_RECORD_BYTES = 4096
 _SHUTTING_DOWN = "shutting down"
 _stopping = threading.Event()
 _log = log.get("downloads")
@@ -54,7 +56,9 @@ def fetch(url: str, folder: str, name: str, size_bytes: int | None, sha256: str 
     bound = _log.bind(artifact_id=artifact.id, folder=folder, name=name)
     bound.info("download_started", url=url, size_bytes=size_bytes)
     try:
+        _check_room_for_record(workspace)
         result = fetcher.fetch(artifact)
+        _record(verified, result)
     except DownloadStopped as stopped:
         bound.info("download_stopped", reason=stopped.message)
         if stopped.message == _SHUTTING_DOWN:
@@ -67,7 +71,6 @@ def fetch(url: str, folder: str, name: str, size_bytes: int | None, sha256: str 
         _publish_end(board, FileProgress(artifact.id, "failed", error=error.message))
         ring(config.doorbell_socket)
         raise
-    verified.put(result)
     bound.info(
         "download_finished", size_bytes=result.size_bytes, sha256=result.sha256, checked_against=result.checked_against
     )
@@ -80,9 +83,30 @@ def fetch(url: str, folder: str, name: str, size_bytes: int | None, sha256: str 
 
 def _is_wanted(installs: Installs, artifact_id: str) -> bool:
     return any(
-        install.completed_at is None and any(file.id == artifact_id for file in install.files)
+        install.is_active and any(file.id == artifact_id for file in install.files)
         for install in installs.all().values()
     )
+
+
+def _check_room_for_record(workspace: Workspace) -> None:
+    """A volume too full for the record of a file would have the whole file hashed in vain, again at every retry.
+
+    Raises NotEnoughSpace, DownloadFailed.
+    """
+    probe = workspace.config / "verified" / ".room"
+    try:
+        write_atomic(probe, bytes(_RECORD_BYTES))
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise DownloadFailed(f"{probe.parent} cannot be written: {error}", permanent=False) from error
+
+
+def _record(verified: VerifiedFiles, result: Verified) -> None:
+    """Raises NotEnoughSpace, DownloadFailed: the file is there, and is only verified again by the next try."""
+    try:
+        verified.put(result)
+    except OSError as error:
+        raise DownloadFailed(f"{result.name}: its record cannot be written: {error}", permanent=False) from error
 
 
 def _write_down(installs: Installs, artifact_id: str, error: DownloadFailed | NotEnoughSpace) -> None:

@@ -6,16 +6,15 @@ whole pod was lost.
 
 import signal
 import sys
-import threading
 import time
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from services import installs, log, settings
 from services.connections import redis_client
 from services.doorbell import Doorbell
-from services.errors import QueueUnavailable
-from services.installs import Installs, View, Wanted
+from services.errors import NotEnoughSpace, SuiteError
+from services.installs import Install, Installs, View, Wanted
 from services.verified import VerifiedFiles
 from services.workspace import Workspace
 from worker import rotation
@@ -36,20 +35,40 @@ class Reconciler:
         self._installs = Installs(workspace)
         self._verified = VerifiedFiles(workspace)
         self._queue: DownloadQueue | None = None
+        self._rotated_on = ""
+
+    def go_round(self) -> None:
+        """All there is to do, once; what does not work is logged, and tried again in the next round."""
+        try:
+            self.reconcile()
+        except (OSError, SuiteError) as error:
+            _log.warning("reconcile_failed", error=str(error))
+        try:
+            self._rotated_on = rotation.rotate_daily(self._config.logs_dir, self._rotated_on)
+        except OSError as error:
+            _log.warning("rotation_failed", error=str(error))
 
     def reconcile(self) -> None:
-        """Raises OSError when the volume, Unavailable when the queue does not answer."""
+        """Raises OSError when the volume, QueueUnavailable when the queue does not answer."""
         view = self._view()
         for install in installs.finished(view):
-            self._installs.complete(install)
-            _log.info(
-                "preset_installed", preset_id=install.preset_id, seconds=round(time.time() - install.requested_at, 1)
-            )
+            self._complete(install)
         for entry in installs.wanted(view, time.time()):
-            if entry.artifact.id in view.holds:
-                self._installs.release(entry.artifact.id)
+            hold = view.holds.get(entry.artifact.id)
+            if hold is not None and not self._installs.expire(entry.artifact.id, hold):
+                continue
             if self._ensure(entry):
                 _log.info("download_enqueued", artifact_id=entry.artifact.id, name=entry.artifact.name)
+
+    def _complete(self, install: Install) -> None:
+        seconds = round(time.time() - install.requested_at, 1)
+        try:
+            self._installs.complete(install)
+        except NotEnoughSpace as error:
+            # Its files are all there, and it can be used; the record follows when there is room.
+            _log.warning("install_not_recorded", preset_id=install.preset_id, error=error.message)
+        else:
+            _log.info("preset_installed", preset_id=install.preset_id, seconds=seconds)
 
     def _view(self) -> View:
         records = {id_: install for id_, install in self._installs.all().items() if install.completed_at is None}
@@ -71,27 +90,19 @@ class Reconciler:
         return self._queue.ensure(entry.artifact, entry.asked_at)
 
 
-def main() -> int:
+def main() -> NoReturn:
     config = settings.from_environment()
     log.configure("reconciler", config.logs_dir / "downloads.log", config.log_level)
-    stopping = threading.Event()
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        stopping.set()
-        raise SystemExit(0)
-
-    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGTERM, _end)
     reconciler, doorbell = Reconciler(config), Doorbell(config.doorbell_socket)
-    rotated_on = ""
-    while not stopping.is_set():
-        try:
-            reconciler.reconcile()
-            rotated_on = rotation.rotate_daily(config.logs_dir, rotated_on)
-        except (OSError, QueueUnavailable) as error:
-            _log.warning("reconcile_failed", error=str(error))
+    while True:
+        reconciler.go_round()
         doorbell.wait(INTERVAL_SECONDS)
-    return 0
+
+
+def _end(_signal: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,6 +1,8 @@
 """Log files: a new one every day, the last seven kept, compressed."""
 
 import gzip
+import itertools
+import os
 import re
 import shutil
 import time
@@ -8,12 +10,14 @@ from pathlib import Path
 
 KEEP_DAYS = 7
 _FIRST_DATE = re.compile(rb'"time": ?"(\d{4}-\d\d-\d\d)')
+_DATED = re.compile(r".+\.log\.\d{4}-\d\d-\d\d(-\d+)?")
 
 
 def rotate_daily(folder: Path, done_on: str) -> str:
     """Renames and compresses each log in `folder` that begins on an earlier day; today's date.
 
-    `done_on` is what the last call returned. Writers reopen a renamed file by themselves. Raises OSError.
+    `done_on` is what the last call returned. Writers reopen a renamed file by themselves. A renamed file that could
+    not be compressed is, by the next call. Raises OSError.
     """
     today = time.strftime("%Y-%m-%d", time.gmtime())
     if today == done_on or not folder.is_dir():
@@ -21,10 +25,13 @@ def rotate_daily(folder: Path, done_on: str) -> str:
     for file in folder.glob("*.log"):
         begun = _begun_on(file)
         if begun is not None and begun < today:
-            _compress(file, file.with_name(f"{file.name}.{begun}.gz"))
+            file.rename(_free_name(file, begun))
     for archive in folder.glob("*.log.*.gz"):
         if archive.stat().st_mtime < time.time() - KEEP_DAYS * 86400:
             archive.unlink()
+    for file in list(folder.glob("*.log.*")):
+        if _DATED.fullmatch(file.name):
+            _compress(file)
     return today
 
 
@@ -34,9 +41,28 @@ def _begun_on(file: Path) -> str | None:
     return found[1].decode() if found else None
 
 
-def _compress(file: Path, archive: Path) -> None:
-    renamed = file.with_name(file.name + ".rotating")
-    file.rename(renamed)
-    with renamed.open("rb") as source, gzip.open(archive, "wb") as target:
-        shutil.copyfileobj(source, target)
-    renamed.unlink()
+def _free_name(file: Path, day: str) -> Path:
+    """`file` with `day` behind its name; with a number as well when that is taken: a line that was written late can
+    give two files the same first day."""
+    for number in itertools.count():
+        name = file.with_name(f"{file.name}.{day}-{number}" if number else f"{file.name}.{day}")
+        if not name.exists() and not _archive_of(name).exists():
+            break
+    return name
+
+
+def _archive_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}.gz")
+
+
+def _compress(file: Path) -> None:
+    archive = _archive_of(file)
+    partial = archive.with_name(f"{archive.name}.tmp")
+    try:
+        with file.open("rb") as source, gzip.open(partial, "wb") as target:
+            shutil.copyfileobj(source, target)
+        os.replace(partial, archive)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    file.unlink()

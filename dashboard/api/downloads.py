@@ -8,12 +8,17 @@ from dashboard.answers import json_answer
 from dashboard.endpoint import Endpoint
 from dashboard.messages import DownloadList, download_list
 from dashboard.suite import Suite, suite_of
+from services import installs
 from services.artifacts import Artifact
 from services.errors import NotFound
+from services.installs import Install, View
 
 
 class Cancelled(Struct, frozen=True):
-    """Ids of the files whose download was cancelled; what was fetched of them is kept."""
+    """Ids of the files whose download was cancelled; what was fetched of them is kept.
+
+    Of a preset, those that no other preset waits for: the others go on for it.
+    """
 
     cancelled: tuple[str, ...]
 
@@ -24,25 +29,34 @@ async def list_downloads(request: Request) -> Response:
 
 
 async def cancel_download(request: Request) -> Response:
-    suite = suite_of(request)
-    artifacts = await _unfinished(suite, request.path_params["id"])
-    ids = [artifact.id for artifact in artifacts]
-    await suite.library.cancel(artifacts)
-    await suite.stop_downloads(ids)
-    suite.downloads.touch(ids)
-    return json_answer(Cancelled(tuple(ids)))
-
-
-async def _unfinished(suite: Suite, id_: str) -> list[Artifact]:
-    """The files still to come of the preset `id_`, or the one file `id_`. Raises NotFound."""
+    suite, id_ = suite_of(request), request.path_params["id"]
     suite.library.forget()
     shelf = await suite.library.shelf()
     install = shelf.view.installs.get(id_)
     if install is not None and install.completed_at is None:
-        return [file for file in install.files if not shelf.view.is_present(file)]
-    if id_ in shelf.catalogue.presets:
+        ids = await _cancel_install(suite, install, shelf.view)
+    elif id_ in shelf.catalogue.presets:
         raise NotFound(f"preset '{id_}' is not being installed")
-    return [await suite.library.artifact(id_)]
+    else:
+        ids = await _cancel_file(suite, await suite.library.artifact(id_))
+    return json_answer(Cancelled(ids))
+
+
+async def _cancel_install(suite: Suite, install: Install, view: View) -> tuple[str, ...]:
+    """What other presets want as well goes on."""
+    await suite.library.cancel(install.preset_id)
+    ids = [file.id for file in installs.wanted_only_by(install, view)]
+    await suite.stop_downloads(ids)
+    suite.downloads.touch(file.id for file in install.files)
+    return tuple(ids)
+
+
+async def _cancel_file(suite: Suite, artifact: Artifact) -> tuple[str, ...]:
+    """For every preset that wants it."""
+    await suite.library.cancel_file(artifact)
+    await suite.stop_downloads([artifact.id])
+    suite.downloads.touch([artifact.id])
+    return (artifact.id,)
 
 
 ENDPOINTS = (
@@ -53,6 +67,6 @@ ENDPOINTS = (
         cancel_download,
         "Cancel a file or an install",
         {200: Cancelled},
-        errors=(404, 503),
+        errors=(404, 503, 507),
     ),
 )

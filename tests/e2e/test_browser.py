@@ -4,7 +4,6 @@ Pictures of every step are kept in SCREENSHOTS if that names a folder, for whoev
 """
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
+from provision.packages import find
 from tests.e2e.test_install_and_run import picture, tiny_preset, upload
 from tests.fakes.model_host import ModelHost
 from tests.running import PASSWORD, RunningSuite
@@ -31,7 +31,7 @@ PRESET = "TINY_UPSCALER"
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=find("chromium"), args=FLAGS)
         yield browser
         browser.close()
 

@@ -37,13 +37,14 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "kept.json"
 
 
+PASSWORD = "correct horse"
 UNREADABLE = [b"", b"{", b"{}", b"[1]", b'[{"digest": "\xff"}]', b"\xff"]
 
 # Sessions
 
 
 def test_a_session_is_valid_until_it_is_ended(file: Path) -> None:
-    sessions = Sessions(file)
+    sessions = Sessions(file, PASSWORD)
     id_ = sessions.start()
     assert sessions.is_valid(id_)
     sessions.end(id_)
@@ -52,64 +53,84 @@ def test_a_session_is_valid_until_it_is_ended(file: Path) -> None:
 
 @pytest.mark.parametrize("id_", ["", "guess", "0" * 64, "é"])
 def test_an_id_nobody_was_given_is_not_valid(id_: str, file: Path) -> None:
-    sessions = Sessions(file)
+    sessions = Sessions(file, PASSWORD)
     sessions.start()
     assert not sessions.is_valid(id_)
 
 
 def test_every_session_has_a_long_id_of_its_own(file: Path) -> None:
-    sessions = Sessions(file)
+    sessions = Sessions(file, PASSWORD)
     ids = {sessions.start() for _ in range(20)}
     assert len(ids) == 20
     assert min(map(len, ids)) >= 43
 
 
 def test_ending_one_session_leaves_the_others(file: Path) -> None:
-    sessions = Sessions(file)
+    sessions = Sessions(file, PASSWORD)
     first, second = sessions.start(), sessions.start()
     sessions.end(first)
     assert sessions.is_valid(second)
 
 
 def test_a_restarted_dashboard_signs_nobody_out(file: Path) -> None:
-    id_ = Sessions(file).start()
-    assert Sessions(file).is_valid(id_)
+    id_ = Sessions(file, PASSWORD).start()
+    assert Sessions(file, PASSWORD).is_valid(id_)
+
+
+def test_a_changed_password_signs_everyone_out(file: Path) -> None:
+    id_ = Sessions(file, PASSWORD).start()
+    assert not Sessions(file, "another").is_valid(id_)
+
+
+def test_sessions_that_a_changed_password_ended_stay_ended_when_it_is_changed_back(file: Path) -> None:
+    id_ = Sessions(file, PASSWORD).start()
+    Sessions(file, "another")
+    assert not Sessions(file, PASSWORD).is_valid(id_)
+
+
+def test_what_is_kept_of_sessions_does_not_tell_the_password(file: Path) -> None:
+    kept = []
+    for _ in range(2):
+        Sessions(file, PASSWORD).start()
+        kept.append(json.loads(file.read_bytes())["password"])
+    assert PASSWORD not in file.read_text()
+    assert kept[0] != kept[1]
 
 
 def test_an_ended_session_stays_ended_after_a_restart(file: Path) -> None:
-    sessions = Sessions(file)
+    sessions = Sessions(file, PASSWORD)
     id_ = sessions.start()
     sessions.end(id_)
-    assert not Sessions(file).is_valid(id_)
+    assert not Sessions(file, PASSWORD).is_valid(id_)
 
 
 def test_what_is_kept_of_sessions_lets_nobody_in(file: Path) -> None:
-    id_ = Sessions(file).start()
+    id_ = Sessions(file, PASSWORD).start()
     assert file.stat().st_mode & 0o777 == 0o600
     assert id_ not in file.read_text()
-    (kept,) = json.loads(file.read_bytes())
-    assert not Sessions(file).is_valid(kept["digest"])
+    (kept,) = json.loads(file.read_bytes())["sessions"]
+    assert not Sessions(file, PASSWORD).is_valid(kept["digest"])
 
 
 def test_a_session_nobody_uses_ends(file: Path, clock: Clock) -> None:
-    sessions = Sessions(file, clock)
+    sessions = Sessions(file, PASSWORD, clock)
     id_ = sessions.start()
     clock.now += IDLE_SECONDS
     assert not sessions.is_valid(id_)
-    assert not Sessions(file, clock).is_valid(id_)
+    assert not Sessions(file, PASSWORD, clock).is_valid(id_)
 
 
 def test_a_session_in_use_goes_on(file: Path, clock: Clock) -> None:
-    sessions = Sessions(file, clock)
+    sessions = Sessions(file, PASSWORD, clock)
     id_ = sessions.start()
     for _ in range(5):
         clock.now += IDLE_SECONDS - 1
         assert sessions.is_valid(id_)
-    assert Sessions(file, clock).is_valid(id_)
+    assert Sessions(file, PASSWORD, clock).is_valid(id_)
 
 
 def test_a_session_in_use_ends_after_its_lifetime(file: Path, clock: Clock) -> None:
-    sessions = Sessions(file, clock)
+    sessions = Sessions(file, PASSWORD, clock)
     id_ = sessions.start()
     started = clock.now
     while clock.now + IDLE_SECONDS / 2 < started + LIFETIME_SECONDS:
@@ -121,7 +142,7 @@ def test_a_session_in_use_ends_after_its_lifetime(file: Path, clock: Clock) -> N
 
 @pytest.mark.parametrize("days", [1, -1])
 def test_a_clock_that_jumps_by_a_day_keeps_nobody_in_for_longer(days: int, file: Path, clock: Clock) -> None:
-    sessions = Sessions(file, clock)
+    sessions = Sessions(file, PASSWORD, clock)
     id_ = sessions.start()
     clock.now += days * 86_400
     assert sessions.is_valid(id_) is (days < 0)
@@ -130,7 +151,7 @@ def test_a_clock_that_jumps_by_a_day_keeps_nobody_in_for_longer(days: int, file:
 
 
 def test_using_a_session_does_not_write_every_time(file: Path, clock: Clock) -> None:
-    sessions = Sessions(file, clock)
+    sessions = Sessions(file, PASSWORD, clock)
     id_ = sessions.start()
     before = file.stat().st_ino, file.stat().st_mtime_ns
     for _ in range(10):
@@ -142,20 +163,20 @@ def test_using_a_session_does_not_write_every_time(file: Path, clock: Clock) -> 
 @pytest.mark.parametrize("data", UNREADABLE)
 def test_sessions_that_cannot_be_read_are_no_sessions(data: bytes, file: Path) -> None:
     file.write_bytes(data)
-    sessions = Sessions(file)
+    sessions = Sessions(file, PASSWORD)
     assert sessions.is_valid(sessions.start())
 
 
 def test_browsers_that_sign_in_at_the_same_time_are_all_signed_in(file: Path) -> None:
-    sessions = Sessions(file)
+    sessions = Sessions(file, PASSWORD)
     with ThreadPoolExecutor(8) as pool:
         ids = list(pool.map(lambda _: sessions.start(), range(40)))
     assert all(map(sessions.is_valid, ids))
-    assert all(map(Sessions(file).is_valid, ids))
+    assert all(map(Sessions(file, PASSWORD).is_valid, ids))
 
 
 def test_a_full_disk_keeps_nobody_out(full_folder: Path, clock: Clock) -> None:
-    sessions = Sessions(full_folder / "kept.json", clock)
+    sessions = Sessions(full_folder / "kept.json", PASSWORD, clock)
     id_ = sessions.start()
     clock.now += IDLE_SECONDS / 2
     assert sessions.is_valid(id_)

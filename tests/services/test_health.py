@@ -4,7 +4,7 @@ import pytest
 
 from services.comfyui import ComfyUIInfo
 from services.comfyui_starts import Ledger
-from services.health import LOG_TAIL_LINES, judge, log_tail
+from services.health import LOG_TAIL_LINES, Answered, judge, log_tail
 from services.processes import Process
 
 INFO = ComfyUIInfo("0.33.0", "3.11.7", "2.13.0")
@@ -46,6 +46,30 @@ def test_a_comfyui_that_answers_says_its_versions_and_uptime() -> None:
     health = judge(process("running", 42.0), INFO, Ledger((1.0,)))
     assert (health.version, health.python_version, health.torch_version) == ("0.33.0", "3.11.7", "2.13.0")
     assert (health.uptime_seconds, health.starts) == (42.0, 1)
+
+
+def test_a_comfyui_that_answered_before_is_busy_and_not_starting() -> None:
+    health = judge(process("running"), None, Ledger((1.0,)), Answered(10, INFO))
+    assert health.state == "ready"
+    assert "busy" in health.message
+    assert health.version == INFO.version
+
+
+@pytest.mark.parametrize(
+    ("found", "pid", "ledger", "state"),
+    [
+        (process("running"), 9, Ledger((1.0,)), "starting"),
+        (process("running"), None, Ledger((1.0,)), "starting"),
+        (None, 10, Ledger((1.0,)), "starting"),
+        (process("stopping"), 10, Ledger((1.0,)), "stopped"),
+        (process("exited"), 10, Ledger((1.0,)), "failed"),
+        (process("running"), 10, Ledger((1.0,) * 5, gave_up=True), "failed"),
+    ],
+)
+def test_an_answer_of_another_process_counts_for_nothing(
+    found: Process | None, pid: int | None, ledger: Ledger, state: str
+) -> None:
+    assert judge(found, None, ledger, Answered(pid, INFO)).state == state
 
 
 def tail(tmp_path: Path, data: bytes, lines: int = LOG_TAIL_LINES) -> list[str]:

@@ -25,8 +25,8 @@ def preset(id_: str, *files: Artifact) -> Preset:
     return Preset(id=id_, name=id_.lower(), kind="image", description="", files=files)
 
 
-def install(wanted: Preset, *, completed_at: float | None = None) -> Install:
-    return Install(wanted.id, wanted.name, 1.0, wanted.files, completed_at)
+def install(wanted: Preset, *, completed_at: float | None = None, cancelled_at: float | None = None) -> Install:
+    return Install(wanted.id, wanted.name, 1.0, wanted.files, completed_at, cancelled_at=cancelled_at)
 
 
 def here(*files: Artifact, sha256: str = DIGEST) -> dict[str, Verified]:
@@ -89,7 +89,7 @@ def test_asking_again_after_completion_starts_anew(records: Installs) -> None:
 
 def test_asking_again_lets_what_was_held_go(records: Installs) -> None:
     records.request(preset("P", A, B))
-    records.cancel(A.id)
+    records.cancel_file(A.id)
     records.fail(B.id, DownloadFailed("no such file", permanent=True))
     assert records.request(preset("P", A, B)) is False
     assert records.holds() == {}
@@ -100,7 +100,7 @@ def test_asking_on_a_full_volume_changes_nothing(faulty_volume: MountedVolume) -
     for folder in workspace.folders(()):
         (workspace.root / folder.path).mkdir()
     records = Installs(workspace)
-    records.cancel(A.id)
+    records.cancel_file(A.id)
     faulty_volume.fault("full")
     with pytest.raises(NotEnoughSpace):
         records.request(preset("P", A))
@@ -109,7 +109,7 @@ def test_asking_on_a_full_volume_changes_nothing(faulty_volume: MountedVolume) -
 
 
 def test_asking_for_one_preset_leaves_the_holds_of_others(records: Installs) -> None:
-    records.cancel(B.id)
+    records.cancel_file(B.id)
     records.request(preset("P", A))
     assert set(records.holds()) == {B.id}
 
@@ -177,13 +177,62 @@ def test_any_other_failure_is_tried_again_after_a_minute(
 
 
 def test_a_file_that_was_cancelled_while_it_failed_stays_cancelled(records: Installs) -> None:
-    records.cancel(A.id)
+    records.cancel_file(A.id)
     records.fail(A.id, DownloadFailed("HTTP 503", permanent=False))
     assert records.holds()[A.id].reason == "cancelled"
 
 
+def test_asking_for_a_cancelled_preset_resumes_it(records: Installs) -> None:
+    records.request(preset("P", A))
+    records.cancel("P")
+    assert records.request(preset("P", A)) is False
+    assert records.all()["P"].is_active
+
+
+def test_cancelling_one_preset_leaves_another_that_shares_a_file(records: Installs) -> None:
+    records.request(preset("P", A, B))
+    records.request(preset("Q", A, C))
+    records.cancel("P")
+    assert not records.all()["P"].is_active
+    assert records.all()["Q"].is_active
+    assert records.holds() == {}
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_only_what_is_under_way_can_be_cancelled(is_known: bool, records: Installs) -> None:
+    if is_known:
+        records.request(preset("P", A))
+        records.complete(records.all()["P"])
+    before = records.all()
+    records.cancel("P")
+    assert records.all() == before
+
+
+def test_a_cancelled_preset_whose_files_came_for_another_is_complete(records: Installs) -> None:
+    records.request(preset("P", A))
+    records.cancel("P")
+    records.complete(records.all()["P"])
+    known = records.all()["P"]
+    assert known.completed_at is not None
+    assert known.cancelled_at is None
+
+
+def test_a_hold_whose_time_has_come_is_released(records: Installs) -> None:
+    records.fail(A.id, DownloadFailed("HTTP 503", permanent=False))
+    assert records.expire(A.id, records.holds()[A.id]) is True
+    assert records.hold(A.id) is None
+
+
+def test_a_hold_that_changed_since_it_was_seen_is_not_released(records: Installs) -> None:
+    records.fail(A.id, DownloadFailed("HTTP 503", permanent=False))
+    seen = records.holds()[A.id]
+    records.cancel_file(A.id)
+    assert records.expire(A.id, seen) is False
+    assert records.holds()[A.id].reason == "cancelled"
+
+
 def test_a_released_hold_is_gone(records: Installs) -> None:
-    records.cancel(A.id)
+    records.cancel_file(A.id)
     records.release(A.id)
     assert records.hold(A.id) is None
 
@@ -229,6 +278,17 @@ def test_a_file_was_asked_for_when_the_last_of_its_presets_was() -> None:
 def test_a_completed_install_wants_nothing() -> None:
     # What is deleted later stays deleted.
     assert installs.wanted(view(install(preset("P", A), completed_at=5.0)), 10.0) == []
+
+
+def test_a_cancelled_install_wants_nothing_but_what_another_wants() -> None:
+    state = view(install(preset("P", A, B), cancelled_at=5.0), install(preset("Q", A)))
+    assert names(installs.wanted(state, 10.0)) == ["a"]
+
+
+def test_cancelling_stops_the_files_that_no_other_active_install_wants() -> None:
+    p, q = install(preset("P", A, B, C)), install(preset("Q", A))
+    cancelled, done = install(preset("R", B), cancelled_at=5.0), install(preset("S", B), completed_at=5.0)
+    assert installs.wanted_only_by(p, view(p, q, cancelled, done, verified=here(C))) == [B]
 
 
 @pytest.mark.parametrize(
@@ -294,6 +354,10 @@ def test_what_other_installs_still_have_to_fetch_is_promised_to_them() -> None:
     assert not fits(preset("P", A), others, 129)
 
 
+def test_a_cancelled_install_is_promised_nothing() -> None:
+    assert fits(preset("P", A), view(install(preset("Q", B), cancelled_at=5.0)), 100)
+
+
 def test_a_file_that_two_installs_share_needs_its_space_once() -> None:
     assert fits(preset("P", A), view(install(preset("Q", A))), 100)
 
@@ -308,6 +372,7 @@ def test_a_refusal_names_preset_need_and_free_space() -> None:
 
 WANTED = install(preset("P", A, B))
 DONE = install(preset("P", A, B), completed_at=5.0)
+STOPPED = install(preset("P", A, B), cancelled_at=5.0)
 
 STATES: dict[str, tuple[View, str, tuple[str, str]]] = {
     "nothing happened": (view(), "available", ("missing", "missing")),
@@ -328,6 +393,23 @@ STATES: dict[str, tuple[View, str, tuple[str, str]]] = {
         view(WANTED, holds={A.id: CANCELLED, B.id: CANCELLED}),
         "cancelled",
         ("cancelled", "cancelled"),
+    ),
+    "cancelled as a whole": (view(STOPPED), "cancelled", ("cancelled", "cancelled")),
+    "cancelled as a whole, one file is here": (view(STOPPED, verified=here(A)), "cancelled", ("present", "cancelled")),
+    "cancelled as a whole, a file comes for another preset": (
+        view(STOPPED, install(preset("Q", A)), progress=live(A)),
+        "cancelled",
+        ("downloading", "cancelled"),
+    ),
+    "cancelled as a whole, all files came for others": (
+        view(STOPPED, verified=here(A, B)),
+        "installed",
+        ("present", "present"),
+    ),
+    "another preset that shares a file is cancelled": (
+        view(WANTED, install(preset("Q", A), cancelled_at=5.0), progress=live(A)),
+        "downloading",
+        ("downloading", "queued"),
     ),
     "failed and cancelled": (
         view(WANTED, holds={A.id: FAILED, B.id: CANCELLED}),
@@ -397,6 +479,12 @@ def test_a_file_that_is_verified_adds_no_speed() -> None:
 @pytest.mark.parametrize(("hold", "error"), [(FAILED, "no such file"), (RETRIED, "HTTP 503"), (CANCELLED, None)])
 def test_the_reason_of_a_failure_is_told(hold: Hold, error: str | None) -> None:
     assert installs.status(preset("P", A, B), view(WANTED, holds={A.id: hold})).error == error
+
+
+def test_what_comes_for_another_preset_is_not_this_ones_speed() -> None:
+    progress = live(A, done=50, bytes_per_second=5.0)
+    status = installs.status(preset("P", A, B), view(STOPPED, install(preset("Q", A)), progress=progress))
+    assert (status.bytes_per_second, status.eta_seconds) == (0, None)
 
 
 def test_the_reason_of_a_retry_is_told_while_it_waits() -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from services.model_folders import KNOWN_FOLDERS, LEGACY_FOLDERS, LOADERS, folder_of_input, model_folders
+from services.model_folders import KNOWN_FOLDERS, LEGACY_FOLDERS, LOADERS, folder_of_input, folders_of, model_folders
 
 
 def test_the_folders_of_a_newer_comfyui_are_found_in_its_source(tmp_path: Path) -> None:
@@ -15,6 +15,7 @@ def test_the_folders_of_a_newer_comfyui_are_found_in_its_source(tmp_path: Path) 
         "folder_names_and_paths[name] = 2\n"
     )
     assert model_folders(tmp_path) == (*KNOWN_FOLDERS, "time_machines")
+    assert folders_of(tmp_path) == ("checkpoints", "time_machines")
 
 
 @pytest.mark.parametrize("source", [None, b"def broken(", b"\xff\xfe", b"a\0b", b""])
@@ -22,6 +23,7 @@ def test_a_source_that_cannot_be_read_leaves_the_known_folders(source: bytes | N
     if source is not None:
         (tmp_path / "folder_paths.py").write_bytes(source)
     assert model_folders(tmp_path) == KNOWN_FOLDERS
+    assert folders_of(tmp_path) == ()
 
 
 def test_the_source_is_read_and_never_run(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.errors import NotFound, Unavailable
+from services.errors import Conflict, NotFound, Unavailable
 from services.processes import Processes
 
 CONFIGURATION = """
@@ -98,6 +98,12 @@ def test_a_restart_gives_a_new_process(processes: Processes) -> None:
     processes.restart("steady")
     wait_for(processes, "steady", "running")
     assert pid_of(processes, "steady") not in {before, None}
+
+
+@pytest.mark.parametrize("name", ["dashboard", "nginx"])
+def test_what_carries_the_request_is_refused_with_the_command_that_works(name: str, processes: Processes) -> None:
+    with pytest.raises(Conflict, match=f"supervisorctl restart suite:{name}"):
+        processes.restart(name)
 
 
 @pytest.mark.parametrize("name", ["nope", "", "*", "../steady", "suite:steady", "steady suite:idle"])

@@ -46,15 +46,10 @@ def test_a_file_that_is_forgotten_is_gone(board: ProgressBoard, connection: redi
     assert not connection.exists(BOARD_KEY)
 
 
-def test_a_stop_is_heard_until_it_is_taken_back(board: ProgressBoard) -> None:
+def test_a_stop_is_heard_until_it_is_taken_back(board: ProgressBoard, connection: redis.Redis) -> None:
     assert not board.must_stop("a")
-    board.ask_to_stop("a")
+    connection.set(stop_key("a"), b"1", ex=STOP_SECONDS)
     assert board.must_stop("a")
     assert not board.must_stop("b")
     board.allow("a")
     assert not board.must_stop("a")
-
-
-def test_a_stop_does_not_outlive_its_purpose(board: ProgressBoard, connection: redis.Redis) -> None:
-    board.ask_to_stop("a")
-    assert 0 < connection.ttl(stop_key("a")) <= STOP_SECONDS

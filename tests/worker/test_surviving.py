@@ -60,7 +60,9 @@ def test_a_killed_worker_takes_nothing_with_it(new_suite: NewSuite, model_host: 
     suite = new_suite().start()
     begin(suite, model_host, content)
     with suite.redis() as redis:
-        busy = next(key.decode() for key in redis.scan_iter("rq:worker:*") if redis.hget(key, "state") == b"busy")
+        busy = next(
+            key.decode() for key in redis.scan_iter("rq:worker:*", _type="hash") if redis.hget(key, "state") == b"busy"
+        )
     os.kill(int(busy.rsplit("-", 2)[1]), signal.SIGKILL)
     finish(suite, model_host, content)
 
@@ -98,6 +100,21 @@ def test_redis_may_go_away_for_a_while(new_suite: NewSuite, model_host: ModelHos
     time.sleep(1)
     suite.supervisorctl("start", "suite:redis")
     finish(suite, model_host, content)
+    suite.wait_for(lambda: states_of_workers(suite) == ["RUNNING", "RUNNING"], "every worker to run again", 30)
+
+
+def test_a_worker_that_ends_by_itself_is_started_again(new_suite: NewSuite) -> None:
+    suite = new_suite(DOWNLOAD_WORKERS="1").start()
+    suite.wait_for(lambda: states_of_workers(suite) == ["RUNNING"], "the worker to run")
+    with suite.redis() as redis:
+        suite.wait_for(lambda: redis.scard("rq:workers"), "the worker to be known")
+        before = suite.pid_of("worker-1")
+        # RQ takes a queue of another type for the end of its work, and ends with 0.
+        redis.set("rq:queue:downloads", "no list")
+        redis.client_kill_filter(_type="normal", skipme=True)
+        suite.wait_for(lambda: suite.pid_of("worker-1") != before, "the worker to end", 20)
+        redis.delete("rq:queue:downloads")
+    suite.wait_for(lambda: states_of_workers(suite) == ["RUNNING"], "the worker to run again", 20)
 
 
 def test_stopping_is_quick_and_the_next_start_goes_on(
@@ -156,6 +173,11 @@ def test_uninstalling_in_the_middle_leaves_nothing(new_suite: NewSuite, model_ho
         assert status(client)["state"] == "available"
     time.sleep(1)
     assert list((suite.workspace / "models" / "checkpoints").iterdir()) == []
+
+
+def states_of_workers(suite: RunningSuite) -> list[str]:
+    lines = suite.supervisorctl("status").splitlines()
+    return [line.split()[1] for line in lines if line.startswith("suite:worker-")]
 
 
 def _parent(pid: int) -> int:
