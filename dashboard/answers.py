@@ -89,6 +89,7 @@ def whole_number(request: Request, name: str, default: int, low: int, high: int)
     text = request.query_params.get(name)
     if text is None:
         return default
-    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+    # Its length first: Python refuses to read a number of thousands of digits.
+    if len(text) > len(str(high)) or not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
         raise InvalidRequest(f"'{name}' must be a whole number from {low} to {high}")
     return int(text)

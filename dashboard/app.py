@@ -15,7 +15,6 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from dashboard import gate, openapi, outputs, pages, sign_in
 from dashboard.answers import error_answer, error_body, json_answer, status_of
 from dashboard.api import ENDPOINTS
-from dashboard.cached import CachedJson
 from dashboard.endpoint import routes
 from dashboard.gate import Gate
 from dashboard.sign_in import Tickets
@@ -26,7 +25,6 @@ from services.errors import SuiteError
 from services.settings import Settings
 
 _log = log.get("dashboard")
-_openapi = CachedJson()
 
 
 def create_app(settings: Settings) -> Starlette:
@@ -99,7 +97,9 @@ async def readyz(request: Request) -> Response:
 
 
 async def openapi_document(request: Request) -> Response:
-    return _openapi.answer(request, pages.VERSION, lambda: openapi.document(ENDPOINTS, pages.VERSION))
+    return suite_of(request).answers.openapi.answer(
+        request, pages.VERSION, lambda: openapi.document(ENDPOINTS, pages.VERSION)
+    )
 
 
 async def _redis_answers(request: Request) -> bool:
@@ -113,11 +113,18 @@ def _wants_page(request: Request) -> bool:
     return gate.wants_page(request.headers) and not request.url.path.startswith("/api/")
 
 
+async def _error_page(request: Request, message: str, status: int) -> Response:
+    # The open paths are reached by anyone, and the dashboard's own frame shows the machine.
+    if gate.judge(suite_of(request), request.headers, request.method) != "pass":
+        return pages.bare_error(request, message, status)
+    return await pages.error(request, message, status)
+
+
 async def _suite_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, SuiteError)  # noqa: S101 (Starlette's handlers are typed for any exception)
     if not _wants_page(request):
         return error_answer(error)
-    return await pages.error(request, error.message, status_of(error))
+    return await _error_page(request, error.message, status_of(error))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -126,7 +133,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
     type_, message = known.get(error.status_code, ("error", error.detail))
     if not _wants_page(request):
         return json_answer(error_body(type_, message), error.status_code, dict(error.headers or {}))
-    return await pages.error(request, message, error.status_code)
+    answer = await _error_page(request, message, error.status_code)
+    answer.headers.update(error.headers or {})
+    return answer
 
 
 async def _unexpected(request: Request, error: Exception) -> Response:
@@ -134,4 +143,5 @@ async def _unexpected(request: Request, error: Exception) -> Response:
     message = "something went wrong here; logs/dashboard.log says what"
     if not _wants_page(request):
         return json_answer(error_body("internal", message), 500)
-    return await pages.error(request, message, 500)
+    # Bare, because what went wrong may be what the dashboard's own frame is made of.
+    return pages.bare_error(request, message, 500)

@@ -5,7 +5,6 @@ nginx asks the same question for ComfyUI's port at `/internal/auth`.
 
 from collections.abc import Mapping
 from typing import Literal
-from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection, Request, cookie_parser
@@ -67,6 +66,8 @@ def judge(suite: Suite, headers: Headers, method: str) -> Verdict:
     origin, fetch_site = headers.get("origin"), headers.get("sec-fetch-site")
     own = is_same_origin(origin, fetch_site, host)
     from_browser = origin is not None or fetch_site is not None
+    if method in SAFE_METHODS and _is_embedded(headers):
+        return "wrong_origin"
     if not suite.settings.auth:
         return "wrong_origin" if from_browser and not own and method not in SAFE_METHODS else "pass"
     scheme, _, token = headers.get("authorization", "").partition(" ")
@@ -77,9 +78,16 @@ def judge(suite: Suite, headers: Headers, method: str) -> Verdict:
     if session is None or not suite.sessions.is_valid(session):
         return "not_signed_in"
     if method in SAFE_METHODS:
-        # Links from other sites are welcome; scripts of other sites are not.
+        # Links from elsewhere are welcome; scripts from elsewhere are not.
         return "pass" if own or origin is None else "wrong_origin"
     return "pass" if own else "wrong_origin"
+
+
+def _is_embedded(headers: Headers) -> bool:
+    """Whether a page from elsewhere has this as a picture, a script or the like in it. Browsers say no `Origin` with
+    these, and send the cookie along to a neighbour under the same provider's domain, which is the same site."""
+    foreign = headers.get("sec-fetch-site") not in {None, "same-origin", "none"}
+    return foreign and "origin" not in headers and headers.get("sec-fetch-mode") != "navigate"
 
 
 def cookie_name(suite: Suite, headers: Headers) -> str:
@@ -110,7 +118,7 @@ def refusal(request: Request, verdict: Verdict) -> Response:
         return json_answer(error_body("wrong_origin", "this request came from a page of another origin"), 403)
     if wants_page(request.headers) and request.method in SAFE_METHODS:
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        return RedirectResponse(f"/login?next={quote(path, safe='/')}", 303)
+        return RedirectResponse(f"/login?next={path}", 303)
     return json_answer(error_body("not_signed_in", "sign in at /login, or send a Bearer token"), 401)
 
 

@@ -12,13 +12,14 @@ from dashboard.volume import Volume
 from services import installs, log
 from services.artifacts import Artifact
 from services.catalogue import Catalogue, load_catalogue
+from services.comfyui import Prompt
 from services.errors import Conflict, NotFound, WorkspaceUnavailable
 from services.installs import Installs, InstallStatus, View
 from services.models import ModelFile, ModelIndex
 from services.presets import Preset
 from services.progress import FileProgress
 from services.settings import APP_DIR, Settings
-from services.workflows import Workflows, WorkflowSummary
+from services.workflows import Workflows, WorkflowSummary, check_shape
 from services.workspace import Workspace
 
 # What changes without the dashboard's doing (files copied by hand, another pod) shows after this.
@@ -35,6 +36,17 @@ class Shelf(Struct, frozen=True):
     view: View
     models: Mapping[str, ModelFile]
     workflows: tuple[WorkflowSummary, ...]
+    user_presets_mtime_ns: int = -1
+
+    def find_models(self, folder: str, search: str) -> list[ModelFile]:
+        """Those of `folder` (empty: of all) whose name holds `search`, by folder and name."""
+        wanted = search.lower()
+        found = [
+            file
+            for file in self.models.values()
+            if (not folder or file.folder == folder) and wanted in file.name.lower()
+        ]
+        return sorted(found, key=lambda file: (file.folder, file.name.lower()))
 
 
 def _titled(summary: WorkflowSummary, catalogue: Catalogue) -> WorkflowSummary:
@@ -55,7 +67,8 @@ class Library:
         self._uninstalling: set[str] = set()
         self._lock = asyncio.Lock()
         self._read_at = 0.0
-        self._user_presets_mtime_ns = -1
+        self._forgotten = True
+        self._late: asyncio.Future[Shelf] | None = None
         self.installs = Installs(workspace)
         self.workflows = Workflows(workspace)
         self._shelf = Shelf(0, Catalogue(), View({}, frozenset(), {}, {}, progress), {}, ())
@@ -67,15 +80,18 @@ class Library:
 
     async def shelf(self) -> Shelf:
         """The present picture; the last one known while the volume is away."""
-        if time.monotonic() - self._read_at > FRESH_SECONDS:
+        if self._is_stale():
             async with self._lock:
-                if time.monotonic() - self._read_at > FRESH_SECONDS:
+                if self._late is not None and self._late.done():
+                    await self._take(self._late)
+                # One look at a time: each holds a thread, and the next would only wait for it.
+                if self._late is None and self._is_stale():
                     await self._read()
         return self._shelf
 
     def forget(self) -> None:
         """Something on the volume changed: the next look is a new one."""
-        self._read_at = 0.0
+        self._forgotten = True
 
     async def preset(self, preset_id: str) -> Preset:
         """Raises NotFound."""
@@ -107,12 +123,14 @@ class Library:
         finally:
             self.forget()
 
-    async def cancel(self, artifacts: list[Artifact]) -> None:
-        def work() -> None:
-            for artifact in artifacts:
-                self.installs.cancel(artifact.id)
+    async def cancel(self, preset_id: str) -> None:
+        """Raises NotEnoughSpace, WorkspaceUnavailable."""
+        await self._volume.write(self.installs.cancel, preset_id)
+        self.forget()
 
-        await self._volume.write(work)
+    async def cancel_file(self, artifact: Artifact) -> None:
+        """Raises NotEnoughSpace, WorkspaceUnavailable."""
+        await self._volume.write(self.installs.cancel_file, artifact.id)
         self.forget()
 
     async def begin_uninstall(self, preset: Preset) -> None:
@@ -151,7 +169,20 @@ class Library:
     async def workflow_title(self, name: str) -> str:
         """What people call the workflow `name`: a preset's has the preset's name."""
         shelf = await self.shelf()
-        return next((summary.title for summary in shelf.workflows if summary.name == name), name)
+        titles = {summary.name: summary.title for summary in shelf.workflows}
+        preset = shelf.catalogue.presets.get(name)
+        return titles.get(name, preset.name if preset else name)
+
+    async def workflow(self, name: str) -> Prompt:
+        """The saved one, else the one that the preset `name` brings: a preset whose files all came with others was
+        never asked for, so nothing saved its workflow. Raises NotFound, InvalidName, InvalidRequest."""
+        try:
+            return await self._volume.run(self.workflows.get, name)
+        except NotFound:
+            preset = (await self.shelf()).catalogue.presets.get(name)
+            if preset is None or preset.workflow is None:
+                raise
+            return check_shape(preset.workflow)
 
     async def artifact(self, artifact_id: str) -> Artifact:
         """Of a wanted file. Raises NotFound."""
@@ -161,12 +192,29 @@ class Library:
                     return artifact
         raise NotFound(f"there is no download '{artifact_id[:100]}'")
 
+    def _is_stale(self) -> bool:
+        return self._forgotten or time.monotonic() - self._read_at > FRESH_SECONDS
+
     async def _read(self) -> None:
+        self._forgotten, self._read_at = False, time.monotonic()
         try:
-            self._shelf = await self._volume.run(self._look, self._shelf)
+            look = self._volume.start(self._look, self._shelf)
         except WorkspaceUnavailable as error:
             _log.warning("library_not_read", reason=error.message)
-        self._read_at = time.monotonic()
+            return
+        await self._take(look)
+
+    async def _take(self, look: asyncio.Future[Shelf]) -> None:
+        """What `look` found, or it is `_late` and taken when it ends."""
+        self._late = look
+        try:
+            self._shelf = await self._volume.wait_for(look)
+        except WorkspaceUnavailable as error:
+            _log.warning("library_not_read", reason=error.message)
+        finally:
+            self._read_at = time.monotonic()
+            if look.done():
+                self._late = None
 
     def _look(self, before: Shelf) -> Shelf:
         models = self._index.scan()
@@ -177,18 +225,17 @@ class Library:
             verified=self._index.verified(models),
             progress=self._progress,
         )
-        catalogue = self._catalogue(before.catalogue)
+        mtime_ns, catalogue = self._catalogue(before)
         workflows = tuple(_titled(summary, catalogue) for summary in self.workflows.all())
-        after = Shelf(before.version, catalogue, view, models, workflows)
-        return before if after == before else Shelf(before.version + 1, catalogue, view, models, workflows)
+        after = Shelf(before.version, catalogue, view, models, workflows, mtime_ns)
+        return before if after == before else replace(after, version=before.version + 1)
 
-    def _catalogue(self, before: Catalogue) -> Catalogue:
-        """Read again when the user's file changed."""
+    def _catalogue(self, before: Shelf) -> tuple[int, Catalogue]:
+        """The user's file's mtime and what was read then; read again when it changed."""
         try:
             mtime_ns = self._workspace.user_presets_file.stat().st_mtime_ns
         except FileNotFoundError:
             mtime_ns = 0
-        if mtime_ns == self._user_presets_mtime_ns:
-            return before
-        self._user_presets_mtime_ns = mtime_ns
-        return load_catalogue(APP_DIR / "presets", self._workspace)
+        if mtime_ns == before.user_presets_mtime_ns:
+            return mtime_ns, before.catalogue
+        return mtime_ns, load_catalogue(APP_DIR / "presets", self._workspace)

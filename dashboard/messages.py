@@ -32,7 +32,7 @@ class InstallMessage(InstallStatus, frozen=True, kw_only=True):
 
 
 class PresetSummary(Struct, frozen=True):
-    """`workflow`: its name under `/api/workflows/`, once the preset was asked for."""
+    """`workflow`: its name for `/api/workflows/{name}` and `execute`."""
 
     id: str
     name: str

@@ -11,7 +11,7 @@ from dashboard.endpoint import Endpoint
 _ERRORS = {
     400: "The body is not JSON",
     404: "There is no such thing",
-    409: "Not while it is being uninstalled",
+    409: "Not while something else is under way, or not over this connection",
     413: "The body is too large",
     415: "The body is not application/json",
     422: "It does not fit, or cannot run",
@@ -52,7 +52,12 @@ def document(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
             "schemas": {**components, "Error": _ERROR_SCHEMA},
             "securitySchemes": {
                 "bearer": {"type": "http", "scheme": "bearer"},
-                "session": {"type": "apiKey", "in": "cookie", "name": "suite"},
+                "session": {
+                    "type": "apiKey",
+                    "in": "cookie",
+                    "name": "suite-8080",
+                    "description": "`suite-` and DASHBOARD_PORT; over https `__Host-suite-` and DASHBOARD_PORT",
+                },
             },
         },
     }

@@ -1,39 +1,19 @@
-"""What ComfyUI made: listed newest first, and handed out by nginx after the login and the path were checked."""
+"""What ComfyUI made, file by file: handed out by nginx after the login and the path were checked."""
 
 import mimetypes
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard.suite import Suite, suite_of
+from dashboard.suite import suite_of
 from services.comfyui import Media, media_of
-from services.errors import NotFound, WorkspaceUnavailable
+from services.errors import NotFound
 from services.workspace import Workspace, check_relative_path
 
-MAX_DEPTH = 6
 # What a browser shows by itself; everything else is downloaded, so that no file of ours becomes a page.
 _SHOWN: frozenset[Media] = frozenset({"image", "video", "audio"})
-
-
-class Output(Struct, frozen=True):
-    url: str
-    filename: str
-    media: Media
-    size_bytes: int
-    modified: float
-
-
-async def newest(suite: Suite, limit: int) -> list[Output]:
-    """Empty while the volume is away."""
-    try:
-        return await suite.volume.run(_newest, Workspace(suite.settings.workspace).output, limit)
-    except WorkspaceUnavailable:
-        return []
 
 
 async def output_file(request: Request) -> Response:
@@ -74,22 +54,3 @@ def _media_type(path: str) -> str:
         if guessed.startswith(("image/", "video/", "audio/")) and "svg" not in guessed
         else "application/octet-stream"
     )
-
-
-def _newest(root: Path, limit: int) -> list[Output]:
-    files = sorted(_walk(root, "", 0), key=lambda found: found[1].st_mtime, reverse=True)[:limit]
-    return [
-        Output(f"/outputs/{quote(path)}", path.rpartition("/")[2], media_of(path), figures.st_size, figures.st_mtime)
-        for path, figures in files
-    ]
-
-
-def _walk(root: Path, below: str, depth: int) -> Iterator[tuple[str, os.stat_result]]:
-    with os.scandir(root / below) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False) and depth < MAX_DEPTH:
-                yield from _walk(root, f"{below}{entry.name}/", depth + 1)
-            elif entry.is_file(follow_symlinks=False) and media_of(entry.name) != "other":
-                yield f"{below}{entry.name}", entry.stat(follow_symlinks=False)

@@ -10,7 +10,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from dashboard import outputs
+from dashboard.answers import whole_number
+from dashboard.api.models import OFFSET_MAX
 from dashboard.formats import FILTERS
 from dashboard.live.queue import queue_message
 from dashboard.messages import download_list, models, preset_detail, preset_list
@@ -59,7 +60,7 @@ async def home(request: Request) -> Response:
     context = {
         "downloads": download_list(shelf.catalogue, shelf.view),
         "queue": {"running": queue.running, "pending": queue.pending, "recent": finished_runs(suite)},
-        "outputs": await outputs.newest(suite, OUTPUTS),
+        "outputs": await suite.gallery.newest(OUTPUTS),
         "suggestions": suggest(preset_list(shelf.catalogue, shelf.view).presets, status.gpus),
         "comfyui_log": comfyui_log if status.comfyui.state != "ready" else [],
     }
@@ -81,15 +82,8 @@ async def models_page(request: Request) -> Response:
     shelf = await suite_of(request).library.shelf()
     query = request.query_params
     folder, search = query.get("folder", ""), query.get("search", "")
-    offset = int(query.get("offset", "0")) if query.get("offset", "0").isdigit() else 0
-    found = sorted(
-        (
-            file
-            for file in shelf.models.values()
-            if (not folder or file.folder == folder) and search.lower() in file.name.lower()
-        ),
-        key=lambda file: (file.folder, file.name.lower()),
-    )
+    offset = whole_number(request, "offset", 0, 0, OFFSET_MAX)
+    found = shelf.find_models(folder, search)
     shown = found[offset : offset + MODELS_PER_PAGE]
     types = [
         {"folder": name, "count": count, "size_bytes": size}
@@ -122,8 +116,16 @@ async def settings_page(request: Request) -> Response:
 
 
 async def error(request: Request, message: str, status: int) -> Response:
-    title = "Not there" if status == 404 else "That did not work"
-    return await _page(request, "error", title, {"message": message}, status)
+    return await _page(request, "error", _error_title(status), {"message": message}, status)
+
+
+def bare_error(request: Request, message: str, status: int) -> Response:
+    """Shows nothing of the machine."""
+    return page(request, "bare.html", {"title": _error_title(status), "message": message}, status)
+
+
+def _error_title(status: int) -> str:
+    return "Not there" if status == 404 else "That did not work"
 
 
 def finished_runs(suite: Suite) -> list[Any]:

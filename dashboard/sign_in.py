@@ -42,8 +42,8 @@ class Tickets:
 async def show_login(request: Request) -> Response:
     suite = suite_of(request)
     if judge(suite, request.headers, "GET") == "pass":
-        return RedirectResponse(_own_path(request.query_params.get("next")), 303)
-    return _login_page(request, next_=request.query_params.get("next", "/"))
+        return RedirectResponse(_own_path(_next(request)), 303)
+    return _login_page(request, next_=_next(request))
 
 
 async def login(request: Request) -> Response:
@@ -153,6 +153,11 @@ def _login_page(
         "password_source": suite_of(request).password.source,
     }
     return page(request, "login.html", context, status)
+
+
+def _next(request: Request) -> str:
+    """All that follows `next=`, as it is: nginx cannot escape an address, and its own query may hold more `&`."""
+    return request.url.query.partition("next=")[2]
 
 
 def _own_path(path: str | None) -> str:

@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 import redis.asyncio
 from redis.exceptions import RedisError
 from starlette.requests import HTTPConnection
 
+from dashboard.cached import CachedAnswers
+from dashboard.gallery import Gallery
 from dashboard.library import Library
 from dashboard.live import queue as queue_feed
 from dashboard.live.downloads import DownloadsFeed
@@ -20,14 +22,15 @@ from dashboard.volume import Volume
 from services import connections, log
 from services.auth import Brake, Sessions, Tokens
 from services.comfyui import ComfyUI
-from services.errors import WorkspaceUnavailable
+from services.errors import Unavailable, WorkspaceUnavailable
 from services.password import Password
-from services.progress import stop_key
+from services.progress import STOP_SECONDS, stop_key
 from services.runs import RunBook
 from services.settings import Settings
 from services.workspace import Workspace
 
 RESTART_SECONDS = 1.0
+CANCEL_SECONDS = 0.1
 
 Feed = Callable[[], Coroutine[Any, Any, None]]
 
@@ -39,6 +42,7 @@ class Suite:
     settings: Settings
     volume: Volume
     library: Library
+    gallery: Gallery
     comfyui: ComfyUI
     runs: RunBook
     hub: Hub
@@ -50,12 +54,13 @@ class Suite:
     tokens: Tokens
     brake: Brake
     redis: redis.asyncio.Redis
+    answers: CachedAnswers = field(default_factory=CachedAnswers)
 
     async def stop_downloads(self, artifact_ids: list[str]) -> None:
         """Asks the workers; without Redis there are none that could hear, and none that download."""
         with contextlib.suppress(RedisError):
             for id_ in artifact_ids:
-                await self.redis.set(stop_key(id_), b"1", ex=3600)
+                await self.redis.set(stop_key(id_), b"1", ex=STOP_SECONDS)
 
     async def allow_downloads(self, artifact_ids: list[str]) -> None:
         with contextlib.suppress(RedisError):
@@ -81,18 +86,20 @@ async def open_suite(settings: Settings) -> AsyncIterator[Suite]:
     runs = RunBook(comfyui, queue.heard)
     system = SystemFeed(settings, volume, comfyui, hub)
     await library.load()
+    password = Password(settings)
     suite = Suite(
         settings=settings,
         volume=volume,
         library=library,
+        gallery=Gallery(volume, Workspace(settings.workspace).output),
         comfyui=comfyui,
         runs=runs,
         hub=hub,
         downloads=downloads,
         queue=queue,
         system=system,
-        password=Password(settings),
-        sessions=await asyncio.to_thread(Sessions, settings.state_dir / "dashboard" / "sessions.json"),
+        password=password,
+        sessions=await asyncio.to_thread(_sessions, settings, password),
         tokens=Tokens(Workspace(settings.workspace).secrets / "tokens.json"),
         brake=Brake(),
         redis=pool,
@@ -110,11 +117,27 @@ async def open_suite(settings: Settings) -> AsyncIterator[Suite]:
     try:
         yield suite
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel(tasks)
         volume.close()
         await connections.close(pool, http)
+
+
+async def cancel(tasks: list[asyncio.Task[None]]) -> None:
+    """Until each has ended: a client that is just connecting (redis-py 8.1) may lose the first word of it."""
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=CANCEL_SECONDS)
+
+
+def _sessions(settings: Settings, password: Password) -> Sessions:
+    try:
+        current = password.reveal()
+    except Unavailable:
+        # Nobody could have signed in with none.
+        current = ""
+    return Sessions(settings.state_dir / "dashboard" / "sessions.json", current)
 
 
 async def _kept_going(name: str, feed: Feed) -> None:

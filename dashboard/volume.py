@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -37,15 +37,22 @@ class Volume:
         self._settings = settings
         self._threads = ThreadPoolExecutor(THREADS, "volume")
         self._look_again = asyncio.Event()
-        self.report = VolumeReport("ok", str(settings.workspace), "not looked at yet")
+        # A volume that hung at the boot must not cost the first pages their deadlines.
+        unknown = VolumeReport("ok", str(settings.workspace), "not looked at yet")
+        self.report = volume.last_report(settings.state_dir) or unknown
 
     async def run(self, work: Callable[..., T], *arguments: object) -> T:
         """`work(*arguments)` in a thread. Raises WorkspaceUnavailable when the volume is known to be away, does not
         answer in time or fails; what `work` raises of the suite's own errors passes."""
+        return await self.wait_for(self.start(work, *arguments))
+
+    def start(self, work: Callable[..., T], *arguments: object) -> asyncio.Future[T]:
+        """`work(*arguments)` in a thread, to be waited for with `wait_for`, more than once if need be.
+
+        Raises WorkspaceUnavailable when the volume is known to be away."""
         if not self.report.readable:
             raise self._unavailable()
-        future = asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
-        return await self._await(future)
+        return asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)
 
     async def write(self, work: Callable[..., T], *arguments: object) -> T:
         """As `run`, but refused at once while the volume cannot be written."""
@@ -75,7 +82,8 @@ class Volume:
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _await(self, future: Awaitable[T]) -> T:
+    async def wait_for(self, future: asyncio.Future[T]) -> T:
+        """Raises WorkspaceUnavailable when it fails or takes longer than CALL_SECONDS; it is not stopped then."""
         try:
             return await asyncio.wait_for(asyncio.shield(future), CALL_SECONDS)
         except TimeoutError:

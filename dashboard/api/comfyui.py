@@ -71,7 +71,7 @@ async def _prompt(suite: Suite, body: Execute) -> tuple[dict[str, dict[str, Any]
     if (body.prompt is None) == (body.workflow is None):
         raise InvalidRequest("send either 'prompt' (a workflow in API format) or 'workflow' (the name of a saved one)")
     if body.workflow is not None:
-        prompt = await suite.volume.run(suite.library.workflows.get, body.workflow)
+        prompt = await suite.library.workflow(body.workflow)
         return prompt, body.title or await suite.library.workflow_title(body.workflow)
     return workflows.check_shape(body.prompt), body.title or "API"
 

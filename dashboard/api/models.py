@@ -7,7 +7,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dashboard.answers import json_answer, read_body, whole_number
-from dashboard.cached import CachedJson
 from dashboard.endpoint import Endpoint, Query
 from dashboard.messages import ModelList, ModelType, ModelTypes, models
 from dashboard.suite import suite_of
@@ -15,8 +14,7 @@ from services.models import folder_sizes
 
 PAGE = 100
 PAGE_MAX = 1000
-
-_first_page = CachedJson()
+OFFSET_MAX = 10**9
 
 
 class ModelIds(Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,21 +28,18 @@ class DeletedModels(Struct, frozen=True):
 
 
 async def list_models(request: Request) -> Response:
-    shelf = await suite_of(request).library.shelf()
+    suite = suite_of(request)
+    shelf = await suite.library.shelf()
     limit = whole_number(request, "limit", PAGE, 1, PAGE_MAX)
-    offset = whole_number(request, "offset", 0, 0, 10**9)
-    folder, search = request.query_params.get("folder", ""), request.query_params.get("search", "").lower()
+    offset = whole_number(request, "offset", 0, 0, OFFSET_MAX)
+    folder, search = request.query_params.get("folder", ""), request.query_params.get("search", "")
 
     def make() -> ModelList:
-        found = [
-            file
-            for file in shelf.models.values()
-            if (not folder or file.folder == folder) and search in file.name.lower()
-        ]
+        found = shelf.find_models(folder, search)
         shown = models(found[offset : offset + limit], dict(shelf.view.verified), shelf.catalogue)
         return ModelList(shown, len(found), sum(file.size_bytes for file in found))
 
-    return _first_page.answer(request, (shelf.version, limit, offset, folder, search), make)
+    return suite.answers.models.answer(request, (shelf.version, limit, offset, folder, search), make)
 
 
 async def list_types(request: Request) -> Response:

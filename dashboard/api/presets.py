@@ -7,7 +7,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dashboard.answers import json_answer
-from dashboard.cached import CachedJson
 from dashboard.endpoint import Endpoint
 from dashboard.messages import (
     InstallMessage,
@@ -27,13 +26,11 @@ from services.presets import Preset
 # How long an uninstall waits for a worker to let go of a file; it looks four times a second.
 LET_GO_SECONDS = 3.0
 
-_list = CachedJson()
-
 
 async def list_presets(request: Request) -> Response:
     suite = suite_of(request)
     shelf = await suite.library.shelf()
-    return _list.answer(
+    return suite.answers.presets.answer(
         request, (shelf.version, suite.downloads.version), lambda: preset_list(shelf.catalogue, shelf.view)
     )
 

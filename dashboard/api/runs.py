@@ -4,10 +4,9 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard import outputs
 from dashboard.answers import json_answer, whole_number
 from dashboard.endpoint import Endpoint, Query
-from dashboard.outputs import Output
+from dashboard.gallery import Output
 from dashboard.suite import suite_of
 from services.runs import Run
 
@@ -35,7 +34,7 @@ async def preview(request: Request) -> Response:
 
 async def list_outputs(request: Request) -> Response:
     limit = whole_number(request, "limit", 60, 1, 1000)
-    return json_answer(OutputList(tuple(await outputs.newest(suite_of(request), limit))))
+    return json_answer(OutputList(tuple(await suite_of(request).gallery.newest(limit))))
 
 
 ENDPOINTS = (

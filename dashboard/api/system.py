@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from dashboard.answers import decode, json_answer, read_body, read_bytes
-from dashboard.cached import CachedJson
 from dashboard.endpoint import Endpoint
 from dashboard.messages import Disk, SystemStatus
 from dashboard.suite import suite_of
@@ -17,8 +16,6 @@ from services.health import log_tail
 from services.models import folder_sizes
 
 LOG_LINES = 200
-
-_status = CachedJson()
 
 
 class FolderSize(Struct, frozen=True):
@@ -76,8 +73,9 @@ class Revoked(Struct, frozen=True):
 
 
 async def status(request: Request) -> Response:
-    found = await suite_of(request).system.status()
-    return _status.answer(request, id(found), lambda: found)
+    suite = suite_of(request)
+    found = await suite.system.status()
+    return suite.answers.status.answer(request, found, lambda: found)
 
 
 async def storage(request: Request) -> Response:
@@ -131,7 +129,7 @@ ENDPOINTS = (
         "Restart a process",
         {202: Restarted},
         body=Restart,
-        errors=(404, 503),
+        errors=(404, 409, 503),
     ),
     Endpoint("GET", "/api/system/logs/{name}", read_log, "The last lines of a log", {200: LogTail}, errors=(404,)),
     Endpoint("GET", "/api/tokens/", list_tokens, "API tokens", {200: TokenList}),

@@ -27,8 +27,7 @@ async def list_workflows(request: Request) -> Response:
 
 
 async def get_workflow(request: Request) -> Response:
-    suite = suite_of(request)
-    return json_answer(await suite.volume.run(suite.library.workflows.get, request.path_params["name"]))
+    return json_answer(await suite_of(request).library.workflow(request.path_params["name"]))
 
 
 async def save_workflow(request: Request) -> Response:

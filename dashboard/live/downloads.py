@@ -58,14 +58,15 @@ class DownloadsFeed:
     async def tell(self, library: "Library") -> None:
         """For ever: each preset at once when something moved, then again after TICK_SECONDS at the earliest."""
         told_at: dict[str, float] = {}
+        due_in: float | None = None
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), TICK_SECONDS if self._changed else None)
+                await asyncio.wait_for(self._news.wait(), due_in)
             self._news.clear()
             if self._ended:
                 self._ended = False
                 library.forget()
-            await self._publish(library, told_at)
+            due_in = await self._publish(library, told_at)
 
     def is_moving(self, artifact_id: str) -> bool:
         live = self.progress.get(artifact_id)
@@ -82,21 +83,25 @@ class DownloadsFeed:
         shelf = await library.shelf()
         return message("snapshot", {"channel": "downloads", "downloads": download_list(shelf.catalogue, shelf.view)})
 
-    async def _publish(self, library: "Library", told_at: dict[str, float]) -> None:
-        """What is not due yet stays in `_changed`."""
+    async def _publish(self, library: "Library", told_at: dict[str, float]) -> float | None:
+        """What is not due yet stays in `_changed`; the seconds until it is, None when nothing waits."""
         changed, self._changed = self._changed, set()
         if not changed or not self._hub.is_heard("downloads"):
-            return
+            return None
+        due_in = None
         shelf, now = await library.shelf(), time.monotonic()
         for preset in {preset.id: preset for id_ in changed for preset in shelf.catalogue.presets_with(id_)}.values():
             status = installs.status(preset, shelf.view)
-            if now - told_at.get(preset.id, 0.0) < TICK_SECONDS and status.state in _UNDER_WAY:
+            wait = told_at.get(preset.id, 0.0) + TICK_SECONDS - now
+            if wait > 0 and status.state in _UNDER_WAY:
                 self._changed.update(changed & {file.id for file in preset.files})
+                due_in = min(wait, due_in or wait)
                 continue
             told_at[preset.id] = now
             self._hub.publish(
                 "downloads", f"download:{preset.id}", message("download_progress", install_message(status))
             )
+        return due_in
 
     async def _catch_up(self) -> None:
         stored = await self._redis.hgetall(progress.BOARD_KEY)

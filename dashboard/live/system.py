@@ -11,16 +11,18 @@ from services.boot import BootRecord
 from services.comfyui import ComfyUI, ComfyUIInfo
 from services.comfyui_starts import StartLedger
 from services.errors import ComfyUIUnavailable, Unavailable
-from services.health import ComfyUIHealth, judge
+from services.health import Answered, ComfyUIHealth, judge
 from services.metrics import Sample, Sampler
 from services.processes import Process, Processes
 from services.settings import Settings
 
 WATCHED_SECONDS = 2.0
-# A look by someone who does not watch: at most this old.
+# An older look is renewed as soon as someone asks; who asks is given the old one.
 FRESH_SECONDS = 1.0
 # How often ComfyUI is asked although nobody watches: the pages need to know.
 IDLE_SECONDS = 5.0
+# How long an answer of ComfyUI is waited for, once it is known to be there: it may only be busy.
+ANSWER_SECONDS = 1.0
 
 
 class SystemFeed:
@@ -38,45 +40,59 @@ class SystemFeed:
         self._changed = asyncio.Event()
         self._taken_at = -FRESH_SECONDS
         self._status: SystemStatus | None = None
+        self._answered: Answered | None = None
 
     async def tell(self) -> None:
         """For ever."""
         while True:
+            self._changed.clear()
             watched = self._hub.is_heard("system")
-            status = await self.status()
+            async with self._lock:
+                status = await self._renewed()
             if watched:
                 self._hub.publish("system", "system", message("system_status", status))
             starting = status.comfyui.state == "starting"
             pause = FRESH_SECONDS if starting else WATCHED_SECONDS if watched else IDLE_SECONDS
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), pause)
-            self._changed.clear()
 
     async def status(self) -> SystemStatus:
-        """At most a second old."""
-        async with self._lock:
-            if self._status is None or time.monotonic() - self._taken_at > FRESH_SECONDS:
-                self._status = await self._look()
-                self._taken_at = time.monotonic()
-            return self._status
+        """The last look, at once; only the very first is waited for. Someone has to `tell`."""
+        known = self._status
+        if known is None:
+            async with self._lock:
+                return self._status or await self._renewed()
+        if time.monotonic() - self._taken_at > FRESH_SECONDS:
+            self._changed.set()
+        return known
 
     def forget(self) -> None:
-        """Something changed: whoever asks next, or watches, gets a new look."""
-        self._taken_at = -FRESH_SECONDS
+        """Something changed: time for a new look."""
         self._changed.set()
 
     async def snapshot(self) -> str:
         return message("snapshot", {"channel": "system", "status": await self.status()})
 
     async def restart(self, name: str, *, safe_mode: bool) -> None:
-        """Raises NotFound, Unavailable."""
+        """Raises Conflict, NotFound, Unavailable."""
         if name == "comfyui":
             await asyncio.to_thread(self._ledger.reset, safe_mode=safe_mode)
         await asyncio.to_thread(self._processes.restart, name)
+        async with self._lock:
+            # Whoever was answered must not find the old process.
+            await self._renewed()
         self.forget()
 
+    async def _renewed(self) -> SystemStatus:
+        # Counted from its beginning: who asks while it lasts starts no second one.
+        self._taken_at = time.monotonic()
+        self._status = await self._look()
+        return self._status
+
     async def _look(self) -> SystemStatus:
-        (sample, processes), info = await asyncio.gather(asyncio.to_thread(self._measure), self._info())
+        # In this order: an answer that comes after the list is the listed process's, or a later one's.
+        sample, processes = await asyncio.to_thread(self._measure)
+        info = await self._info()
         boot = self._boot.read()
         report = self._volume.report
         total, free = report.total_bytes, report.free_bytes
@@ -112,10 +128,13 @@ class SystemFeed:
 
     async def _info(self) -> ComfyUIInfo | None:
         try:
-            return await self._comfyui.info()
-        except ComfyUIUnavailable:
+            async with asyncio.timeout(ANSWER_SECONDS if self._answered else None):
+                return await self._comfyui.info()
+        except (ComfyUIUnavailable, TimeoutError):
             return None
 
     def _judge(self, processes: list[Process], info: ComfyUIInfo | None) -> ComfyUIHealth:
         process = next((process for process in processes if process.name == "comfyui"), None)
-        return judge(process, info, self._ledger.read())
+        if info is not None and process is not None:
+            self._answered = Answered(process.pid, info)
+        return judge(process, info, self._ledger.read(), self._answered)

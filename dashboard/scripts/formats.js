@@ -1,7 +1,6 @@
 // The same texts as dashboard/formats.py: a number must not change its look when the socket takes over.
 
 const BYTE_UNITS = ['B', 'kB', 'MB', 'GB', 'TB', 'PB']
-const MONTHS = ['Jan', 'Feb', 'Mar', 'Apr', 'May', 'Jun', 'Jul', 'Aug', 'Sep', 'Oct', 'Nov', 'Dec']
 const MINUTE = 60, HOUR = 3600, DAY = 86400
 const NAME_WIDTH = 36
 
@@ -31,17 +30,6 @@ export function durationText(seconds) {
   if (total < HOUR) return `${whole(total / MINUTE)}m ${total % MINUTE}s`
   if (total < DAY) return `${whole(total / HOUR)}h ${whole((total % HOUR) / MINUTE)}m`
   return `${whole(total / DAY)}d ${whole((total % DAY) / HOUR)}h`
-}
-
-export function agoText(timestamp, now = Date.now() / 1000) {
-  if (!known(timestamp)) return 'unknown'
-  const passed = now - timestamp
-  if (passed < MINUTE) return 'just now'
-  if (passed < HOUR) return `${whole(passed / MINUTE)}m ago`
-  if (passed < DAY) return `${whole(passed / HOUR)}h ago`
-  if (passed < 30 * DAY) return `${whole(passed / DAY)}d ago`
-  const moment = new Date(timestamp * 1000)
-  return `${moment.getUTCDate()} ${MONTHS[moment.getUTCMonth()]} ${moment.getUTCFullYear()}`
 }
 
 export const percentText = (percent) => (known(percent) ? `${whole(percent)}%` : '')

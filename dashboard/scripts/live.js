@@ -65,7 +65,11 @@ component('run', {
     return total ? `node ${Math.min(done + 1, total)} of ${total}` : undefined
   },
   get steps() { return this.status && (this.status.steps ? `step ${this.status.step} of ${this.status.steps}` : '') },
-  get elapsed() { return this.status && durationText(this.status.seconds) },
+  get elapsed() {
+    void system.status // comes every two seconds: a node may say nothing for minutes
+    const startedAt = this.status?.started_at
+    return startedAt && durationText(Date.now() / 1000 - startedAt)
+  },
 })
 
 component('work', {

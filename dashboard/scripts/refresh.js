@@ -42,7 +42,7 @@ export function visitDetail(path) {
 
 /** Signs in again and comes back to this page. */
 export function signIn() {
-  location.assign(`/login?next=${encodeURIComponent(here())}`)
+  location.assign(`/login?next=${here()}`)
 }
 
 document.addEventListener('htmx:before:swap', (event) => {

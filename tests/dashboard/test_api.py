@@ -13,6 +13,7 @@ import pytest
 
 from dashboard.api import ENDPOINTS
 from dashboard.endpoint import Endpoint
+from services.artifacts import model_id
 from tests.fakes import tiny_upscaler
 from tests.fakes.model_host import ModelHost
 from tests.running import RunningSuite
@@ -276,6 +277,40 @@ def test_two_presets_share_a_file_that_is_fetched_once_and_kept_for_the_other(
     second = client.delete("/api/presets/SECOND").json()
     assert second["removed"] == ["shared.safetensors"]
     assert second["freed_bytes"] == len(MODEL)
+
+
+def test_cancelling_one_of_two_presets_leaves_the_file_they_share_to_the_other(
+    suite: RunningSuite, client: httpx.Client, model_host: ModelHost
+) -> None:
+    shared = {
+        "url": model_host.add("/common.safetensors", MODEL, throttle=len(MODEL) // 3),
+        "folder": "upscale_models",
+        "name": "common.safetensors",
+        "size_bytes": len(MODEL),
+    }
+    own = {
+        "url": model_host.add("/own.safetensors", MODEL, throttle=len(MODEL) // 100),
+        "folder": "upscale_models",
+        "name": "own.safetensors",
+        "size_bytes": len(MODEL),
+    }
+    suite.add_preset({"id": "STAYS", "name": "Stays", "kind": "upscale", "description": "Shares.", "files": [shared]})
+    suite.add_preset(
+        {"id": "GOES", "name": "Goes", "kind": "upscale", "description": "Shares.", "files": [shared, own]}
+    )
+    assert [client.post(f"/api/presets/{id_}/install").status_code for id_ in ("STAYS", "GOES")] == [202, 202]
+    assert client.delete("/api/downloads/GOES").json() == {"cancelled": [model_id("upscale_models", "own.safetensors")]}
+    assert client.get("/api/presets/GOES/status").json()["state"] == "cancelled"
+    assert client.get("/api/presets/STAYS/status").json()["state"] in {"queued", "downloading"}
+    wait_until_installed(suite, client, "STAYS")
+    goes = client.get("/api/presets/GOES/status").json()
+    assert (goes["state"], [file["state"] for file in goes["files"]]) == ("cancelled", ["present", "cancelled"])
+    model_host.behave("/own.safetensors", throttle=None)
+    answer = client.post("/api/presets/GOES/install")
+    assert (answer.status_code, answer.json()["joined"]) == (202, False)
+    wait_until_installed(suite, client, "GOES")
+    for id_ in ("STAYS", "GOES"):
+        client.delete(f"/api/presets/{id_}")
 
 
 @pytest.mark.parametrize(

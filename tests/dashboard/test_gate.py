@@ -1,5 +1,6 @@
 """Who gets in, through the real nginx, on both ports; and what ComfyUI gets to see."""
 
+import html
 import json
 import re
 import socket
@@ -95,6 +96,18 @@ def test_a_page_leads_to_the_login_and_back(echo: RunningSuite, path: str) -> No
         assert signed_in.headers["location"] == path
 
 
+@pytest.mark.parametrize("path", ["/models?folder=a%20b&search=c%26d", "/view?filename=a%2Bb.png&type=output&x=1?2"])
+@pytest.mark.parametrize("port", [0, 1])
+def test_the_login_leads_back_to_the_whole_address(echo: RunningSuite, port: int, path: str) -> None:
+    address = (echo.address, echo.comfyui_address)[port]
+    with httpx.Client(base_url=address, headers={"Origin": address, "Accept": "text/html"}) as browser:
+        login = browser.get(path, follow_redirects=True)
+        field = re.search(r'name="next" value="([^"]*)"', login.text)
+        assert field is not None
+        signed_in = browser.post(login.url, data={"password": PASSWORD, "next": html.unescape(field[1])})
+        assert signed_in.headers["location"] == path
+
+
 @pytest.mark.parametrize(
     "next_",
     ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)", "/a\r\nSet-Cookie: x=y"],
@@ -143,7 +156,7 @@ def test_comfyui_learns_no_secret_of_the_suite(echo: RunningSuite) -> None:
         pytest.fail("the suite's users are not separate here: `make test` as root makes them")
     for secret in (PASSWORD, "hf_canary_token"):
         assert secret not in text
-    allowed = {"boot.json", "supervisord.conf", "supervisord.pid"}
+    allowed = {"boot.json", "launch.json", "supervisord.conf", "supervisord.pid", "volume.json"}
     secret_files = [
         name
         for name in found["readable"]
@@ -208,6 +221,32 @@ def test_a_link_from_elsewhere_still_opens(echo: RunningSuite, client: httpx.Cli
     headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Accept": "text/html"}
     assert client.get("/", headers=headers).status_code == 200
     assert client.get(f"{echo.comfyui_address}/", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("site", ["same-site", "cross-site"])
+@pytest.mark.parametrize("mode", ["no-cors", "cors", "websocket"])
+def test_a_page_from_elsewhere_has_nothing_of_ours_in_it(
+    echo: RunningSuite, client: httpx.Client, site: str, mode: str
+) -> None:
+    del client.headers["Origin"]
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": "image"}
+    assert client.get("/api/presets/", headers=headers).status_code == 403
+    assert client.get(f"{echo.comfyui_address}/view", headers=headers).status_code == 403
+
+
+def test_a_link_from_one_port_to_the_other_opens(echo: RunningSuite, client: httpx.Client) -> None:
+    del client.headers["Origin"]
+    headers = {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    assert client.get("/", headers=headers).status_code == 200
+    assert client.get(f"{echo.comfyui_address}/", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_what_a_page_of_ours_shows_is_shown(echo: RunningSuite, client: httpx.Client, site: str) -> None:
+    del client.headers["Origin"]
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors"}
+    assert client.get("/api/presets/", headers=headers).status_code == 200
+    assert client.get(f"{echo.comfyui_address}/view", headers=headers).status_code == 200
 
 
 def test_no_other_origin_may_read_an_answer(echo: RunningSuite, client: httpx.Client) -> None:

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -241,3 +242,32 @@ async def test_a_workflow_is_not_judged_while_comfyui_does_not_answer(fake: Fake
     fake.instead = PlainTextResponse("503", 503)
     with pytest.raises(ComfyUIUnavailable):
         await check({"1": NODE}, fake.comfyui(), catalogue)
+
+
+def test_a_workflow_that_did_not_change_is_not_read_again(
+    workflows: Workflows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workflows.save("kept", {"1": NODE})
+    workflows.save("changed", {"1": NODE})
+    (workflows._workspace.workflows / "user" / "broken.json").write_bytes(b"{")
+    before = workflows.all()
+    read: list[str] = []
+    read_bytes = Path.read_bytes
+
+    def noted(file: Path) -> bytes:
+        read.append(file.name)
+        return read_bytes(file)
+
+    monkeypatch.setattr(Path, "read_bytes", noted)
+    assert workflows.all() == before
+    assert read == []
+    workflows.save("changed", {"1": NODE, "2": NODE})
+    assert {found.name: found.nodes for found in workflows.all()} == {"kept": 1, "changed": 2}
+    assert read == ["changed.json"]
+
+
+def test_a_workflow_that_was_deleted_is_not_listed(workflows: Workflows) -> None:
+    workflows.save("gone", {"1": NODE})
+    assert [found.name for found in workflows.all()] == ["gone"]
+    workflows.delete("gone")
+    assert workflows.all() == []

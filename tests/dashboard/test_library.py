@@ -1,0 +1,126 @@
+"""Reading a volume that takes its time."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import dashboard.library
+import dashboard.volume
+from dashboard.library import Library
+from dashboard.volume import THREADS, Volume
+from services.settings import Settings
+
+PRESET = {
+    "id": "MINE",
+    "name": "Mine",
+    "kind": "image",
+    "description": "Of the user.",
+    "files": [{"url": "https://host.example/mine.ckpt", "folder": "checkpoints", "name": "mine.ckpt", "size_bytes": 7}],
+    "workflow": {"1": {"class_type": "EmptyImage", "inputs": {}}},
+}
+
+
+class Door:
+    """What everyone who looks at the volume has to pass; counts those who are waiting."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.open.set()
+        self.looks = 0
+
+    def pass_(self, go_on: Callable[[], object]) -> object:
+        self.looks += 1
+        self.open.wait(20)
+        return go_on()
+
+
+@pytest.fixture
+def door(monkeypatch: pytest.MonkeyPatch) -> Door:
+    door = Door()
+    monkeypatch.setattr(dashboard.volume, "CALL_SECONDS", 0.1)
+    monkeypatch.setattr(dashboard.library, "FRESH_SECONDS", 0.0)
+    return door
+
+
+@pytest.fixture
+async def library(settings: Settings, door: Door, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Library]:
+    volume = Volume(settings)
+    made = Library(settings, volume, {})
+    scan = made._index.scan
+    monkeypatch.setattr(made._index, "scan", lambda: door.pass_(scan))
+    await made.load()
+    yield made
+    door.open.set()
+    volume.close()
+
+
+def add_preset(settings: Settings) -> None:
+    (settings.workspace / "config" / "presets.yaml").write_bytes(msgspec.json.encode({"presets": [PRESET]}))
+
+
+async def shelf_with(library: Library, preset_id: str) -> None:
+    until = time.monotonic() + 5
+    while preset_id not in (await library.shelf()).catalogue.presets:
+        assert time.monotonic() < until, f"{preset_id} does not show"
+        await asyncio.sleep(0.01)
+
+
+async def test_the_users_presets_show_although_the_look_that_read_them_was_late(
+    settings: Settings, library: Library, door: Door
+) -> None:
+    add_preset(settings)
+    door.open.clear()
+    assert "MINE" not in (await library.shelf()).catalogue.presets
+    door.open.set()
+    await shelf_with(library, "MINE")
+
+
+async def test_a_volume_that_does_not_answer_is_looked_at_by_one_thread(library: Library, door: Door) -> None:
+    door.open.clear()
+    for _ in range(THREADS * 2):
+        library.forget()
+        await library.shelf()
+    assert door.looks == 1
+
+
+async def test_while_a_look_is_late_the_last_picture_is_shown_at_once(library: Library, door: Door) -> None:
+    known = await library.shelf()
+    door.open.clear()
+    await library.shelf()
+    started = time.monotonic()
+    assert await library.shelf() is known
+    assert time.monotonic() - started < 0.05
+
+
+async def test_what_changed_during_a_look_is_in_the_next_one(
+    settings: Settings, library: Library, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dashboard.library, "FRESH_SECONDS", 1000.0)
+    monkeypatch.setattr(dashboard.volume, "CALL_SECONDS", 5.0)
+    door.open.clear()
+    looking = asyncio.create_task(library.shelf())
+    while not door.looks:
+        await asyncio.sleep(0.01)
+    library.forget()
+    door.open.set()
+    await looking
+    (settings.workspace / "models" / "loras" / "new.safetensors").write_bytes(b"x")
+    assert len((await library.shelf()).models) == 1
+
+
+async def test_a_preset_nobody_asked_for_has_its_workflow_all_the_same(settings: Settings, library: Library) -> None:
+    add_preset(settings)
+    assert await library.workflow("MINE") == PRESET["workflow"]
+    assert await library.workflow_title("MINE") == "Mine"
+
+
+async def test_a_workflow_of_ones_own_goes_before_a_presets(settings: Settings, library: Library) -> None:
+    add_preset(settings)
+    own = {"1": {"class_type": "LoadImage", "inputs": {}}}
+    Path(settings.workspace / "workflows" / "user" / "MINE.json").write_bytes(msgspec.json.encode(own))
+    assert await library.workflow("MINE") == own
