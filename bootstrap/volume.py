@@ -53,7 +53,7 @@ def verdict(settings: Settings, report: VolumeReport) -> tuple[StepState, str]:
         )
     free = "free space unknown" if report.free_bytes is None else f"{report.free_bytes / 1e9:.0f} GB free"
     kind = "a volume" if report.mounted else "a folder"
-    return "ok", f"{report.path}, {kind} on {report.filesystem}, {free}"
+    return "ok", f"{report.path}, {kind} on {report.filesystem or 'an unknown file system'}, {free}"
 
 
 def _create_tree(root: Path, users: Users, folders: tuple[Folder, ...]) -> None:
