@@ -4,7 +4,7 @@ from pathlib import Path
 
 from bootstrap.deadline import TimedOut, run_within
 from bootstrap.users import User, as_user
-from services import yaml_files
+from services import plain_tree, yaml_files
 from services.errors import SuiteError
 from services.settings import Settings
 from services.volume import VolumeReport
@@ -13,10 +13,12 @@ from services.workspace import Workspace, write_atomic
 # The document allows phase 2 three seconds.
 DEADLINE_SECONDS = 3.0
 SECTION = "workspace"
+PLAIN_SECTION = "plain_comfyui"
 _HEADER = b"# Written at every start: changes are lost. ComfyUI reads it through --extra-model-paths-config.\n"
 
 # What the image's users know from plain ComfyUI, and where it is now.
 LEGACY_FOLDER = "ComfyUI"
+Section = dict[str, str | bool]
 LEGACY_LINKS = {"models": "models", "output": "output", "input": "uploads/input"}
 
 
@@ -37,7 +39,7 @@ def write(
     def work() -> bytes:
         try:
             write_atomic(file, content(workspace, model_folders, report), mode=0o644)
-            if yaml_files.read(file)[SECTION] != _section(workspace, model_folders, report):
+            if yaml_files.read(file) != _sections(workspace, model_folders, report):
                 return f"{file} reads back differently from what was written".encode()
             if settings.legacy_symlinks and report.writable:
                 link_legacy_places(workspace)
@@ -52,13 +54,23 @@ def write(
 
 
 def content(workspace: Workspace, model_folders: tuple[str, ...], report: VolumeReport) -> bytes:
-    return _HEADER + yaml_files.dump({SECTION: _section(workspace, model_folders, report)})
+    return _HEADER + yaml_files.dump(_sections(workspace, model_folders, report))
 
 
-def _section(workspace: Workspace, model_folders: tuple[str, ...], report: VolumeReport) -> dict[str, str | bool]:
+def _sections(workspace: Workspace, model_folders: tuple[str, ...], report: VolumeReport) -> dict[str, Section]:
+    plain = plain_tree.folders(workspace, model_folders) if report.readable else {}
+    sections = {SECTION: _section(workspace, model_folders, report)}
+    if plain:
+        # Several folders of one kind stand in one text, a line each.
+        lines: Section = {folder: "\n".join(names) for folder, names in plain.items()}
+        sections[PLAIN_SECTION] = {"base_path": str(workspace.root / plain_tree.ROOT), **lines}
+    return sections
+
+
+def _section(workspace: Workspace, model_folders: tuple[str, ...], report: VolumeReport) -> Section:
     """`output` and `input` do not belong here (ComfyUI would take them for kinds of models), a list as a value makes
     it crash, and so does a `custom_nodes` folder that does not exist."""
-    section: dict[str, str | bool] = {"base_path": str(workspace.root), "is_default": True}
+    section: Section = {"base_path": str(workspace.root), "is_default": True}
     if not report.readable:
         # ComfyUI would hang with the volume.
         return section

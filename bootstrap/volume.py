@@ -10,7 +10,7 @@ from bootstrap.deadline import TimedOut, run_within
 from bootstrap.folders import make_folder
 from bootstrap.model_paths import LEGACY_FOLDER
 from bootstrap.users import Users, become
-from services import volume
+from services import plain_tree, volume
 from services.boot import StepState
 from services.settings import DEFAULT_WORKSPACE, Settings
 from services.volume import VolumeReport
@@ -32,7 +32,9 @@ def check(settings: Settings, users: Users, model_folders: tuple[str, ...]) -> V
         _create_tree(workspace.root, users, folders)
         become(users.suite)
         _create_behind_links(workspace.root, folders)
-        return msgspec.json.encode(volume.examine(workspace.root))
+        report = volume.examine(workspace.root)
+        found = report.readable and plain_tree.models_of(workspace) is not None
+        return msgspec.json.encode(msgspec.structs.replace(report, plain_comfyui=found))
 
     try:
         return msgspec.json.decode(run_within(DEADLINE_SECONDS, work), type=VolumeReport)
@@ -53,7 +55,8 @@ def verdict(settings: Settings, report: VolumeReport) -> tuple[StepState, str]:
         )
     free = "free space unknown" if report.free_bytes is None else f"{report.free_bytes / 1e9:.0f} GB free"
     kind = "a volume" if report.mounted else "a folder"
-    return "ok", f"{report.path}, {kind} on {report.filesystem or 'an unknown file system'}, {free}"
+    plain = f", models of {plain_tree.ROOT} used in place" if report.plain_comfyui else ""
+    return "ok", f"{report.path}, {kind} on {report.filesystem or 'an unknown file system'}, {free}{plain}"
 
 
 def _create_tree(root: Path, users: Users, folders: tuple[Folder, ...]) -> None:

@@ -98,7 +98,8 @@ class Checked(Struct, frozen=True):
 
 
 class Model(Struct, frozen=True):
-    """`verified`: None until someone computed its digest. `presets`: ids of those that bring it."""
+    """`verified`: None until someone computed its digest. `presets`: ids of those that bring it. `root`: the tree it
+    lies in, relative to the volume; what lies in another than `models` cannot be deleted."""
 
     id: str
     folder: str
@@ -107,6 +108,7 @@ class Model(Struct, frozen=True):
     modified: float
     verified: Checked | None
     presets: tuple[str, ...]
+    root: str
 
 
 class ModelList(Struct, frozen=True):
@@ -228,6 +230,7 @@ def models(files: Iterable[ModelFile], verified: dict[str, Verified], catalogue:
             modified=file.mtime_ns / 1e9,
             verified=Checked(record.sha256, record.checked_against) if (record := verified.get(file.id)) else None,
             presets=tuple(owners.get(file.id, ())),
+            root=file.root,
         )
         for file in files
     )

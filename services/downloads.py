@@ -9,8 +9,9 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-from services import journal, log
+from services import journal, log, plain_tree
 from services.artifacts import Artifact
 from services.errors import DownloadFailed, DownloadStopped, InvalidName, NotEnoughSpace
 from services.http_stream import HttpStream, open_stream
@@ -56,7 +57,8 @@ class Fetcher:
     stop_reason: Callable[[str], str | None]
 
     def fetch(self, artifact: Artifact) -> Verified:
-        """Brings `artifact` in. A file that lies there already is verified instead of fetched.
+        """Brings `artifact` in. A file that lies there already is verified instead of fetched, also one that lies in
+        a plain ComfyUI's tree, if it is the right one.
 
         Raises DownloadFailed, DownloadStopped, NotEnoughSpace.
         """
@@ -89,6 +91,10 @@ class _Download:
         self._target.parent.mkdir(parents=True, exist_ok=True)
         if self._target.exists():
             return self._adopt()
+        in_place = plain_tree.find(self._fetcher.workspace, self._artifact.folder, self._artifact.name)
+        if in_place and self._is_wanted(in_place):
+            return self._verified(in_place.stat(), self._artifact.size_bytes)
+        self._digest, self._done, self._total = hashlib.sha256(), 0, self._artifact.size_bytes
         with journal.held_part(self._target) as part:
             # Whoever held it until now may have finished it.
             if not self._target.exists():
@@ -244,7 +250,7 @@ class _Download:
     def _adopt(self) -> Verified:
         """A file of that name lies there: it is taken if it is the one that is wanted."""
         figures = self._target.stat()
-        if not stat.S_ISREG(figures.st_mode) or not self._is_wanted(figures.st_size):
+        if not self._is_wanted(self._target):
             raise DownloadFailed(
                 f"another file named {self._artifact.name} lies in {self._artifact.folder}/: "
                 "rename or delete it, then try again",
@@ -253,12 +259,13 @@ class _Download:
         journal.discard(self._target)
         return self._verified(figures, self._artifact.size_bytes)
 
-    def _is_wanted(self, size_bytes: int) -> bool:
-        if self._artifact.size_bytes not in {None, size_bytes}:
+    def _is_wanted(self, path: Path) -> bool:
+        figures = path.stat()
+        if not stat.S_ISREG(figures.st_mode) or self._artifact.size_bytes not in {None, figures.st_size}:
             return False
-        self._total = size_bytes
-        with self._target.open("rb") as file:
-            self._hash(file.fileno(), size_bytes)
+        self._total = figures.st_size
+        with path.open("rb") as file:
+            self._hash(file.fileno(), figures.st_size)
             right_digest = self._artifact.sha256 in {None, self._digest.hexdigest()}
             return right_digest and _looks_like_a_model(self._artifact.name, file.fileno())
 

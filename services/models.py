@@ -5,13 +5,15 @@ import stat
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec import Struct
 
-from services import journal
+from services import journal, plain_tree
 from services.artifacts import Artifact, model_id
-from services.model_folders import is_model
+from services.errors import Conflict
+from services.model_folders import LEGACY_FOLDERS, is_model
 from services.verified import Verified, VerifiedFiles
 from services.workspace import Workspace, figures_of
 
@@ -22,16 +24,35 @@ SETTLED_SECONDS = 60.0
 # A folder changed within this time may change again under the same time stamp.
 FOLDER_SETTLED_SECONDS = 2.0
 MAX_DEPTH = 8
+# The tree that the suite writes to, relative to the volume.
+OURS = "models"
 
 
 class ModelFile(Struct, frozen=True):
-    """A model on disk. `name` is relative to its folder, with `/`."""
+    """A model on disk. `name` is relative to its folder, with `/`; `root`, the tree it lies in, to the volume."""
 
     id: str
     folder: str
     name: str
     size_bytes: int
     mtime_ns: int
+    root: str = OURS
+
+
+@dataclass(frozen=True)
+class _Tree:
+    models: Path
+    root: str = OURS
+
+    @property
+    def is_ours(self) -> bool:
+        return self.root == OURS
+
+    def has_folder(self, name: str) -> bool:
+        """In our own, a link to one counts: an operator put it there."""
+        figures = figures_of(self.models / name)
+        is_folder = figures is not None and stat.S_ISDIR(figures.st_mode)
+        return is_folder and (self.is_ours or not (self.models / name).is_symlink())
 
 
 class _Scanned(Struct):
@@ -51,23 +72,31 @@ class _Scanned(Struct):
 
 
 class ModelIndex:
-    """What lies in `models/`. Blocking: a slow volume belongs in a thread. Safe to share between threads."""
+    """What lies in `models/`, and in a plain ComfyUI's tree where our own has no file of that name.
+
+    Blocking: a slow volume belongs in a thread. Safe to share between threads.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._verified = VerifiedFiles(workspace)
-        self._folders: dict[tuple[str, str], _Scanned] = {}
+        self._folders: dict[Path, _Scanned] = {}
         self._lock = threading.Lock()
 
     def scan(self) -> dict[str, ModelFile]:
         """Every model file, by id. Raises OSError when the volume does not answer."""
         with self._lock:
-            try:
-                names = sorted(filter(_is_listed, os.listdir(self._workspace.models)))
-            except FileNotFoundError:
-                return {}
-            folders = filter(self._is_folder, names)
-            return {file.id: file for folder in folders for file in self._files(folder, "", 0)}
+            found = self._scan(_Tree(self._workspace.models))
+            plain = plain_tree.models_of(self._workspace)
+            return {**self._scan(_Tree(plain, plain_tree.ROOT)), **found} if plain else found
+
+    def _scan(self, tree: _Tree) -> dict[str, ModelFile]:
+        try:
+            names = sorted(filter(_is_listed, os.listdir(tree.models)))
+        except FileNotFoundError:
+            return {}
+        folders = filter(tree.has_folder, names)
+        return {file.id: file for folder in folders for file in self._files(tree, folder, "", 0)}
 
     def verified(self, files: Mapping[str, ModelFile]) -> dict[str, Verified]:
         """The verification records that still hold for `files`."""
@@ -79,10 +108,17 @@ class ModelIndex:
         }
 
     def delete(self, ids: Iterable[str]) -> tuple[list[ModelFile], list[str]]:
-        """(what was removed, the ids that are no model's). A link is removed, never what it points to."""
-        files = self.scan()
+        """(what was removed, the ids that are no model's). A link is removed, never what it points to.
+
+        Raises Conflict, with nothing removed, for files of a plain ComfyUI's tree.
+        """
+        ids, files = list(dict.fromkeys(ids)), self.scan()
+        if foreign := [file.name for id_ in ids if (file := files.get(id_)) and file.root != OURS]:
+            raise Conflict(
+                f"{', '.join(foreign)}: in {plain_tree.ROOT}/, which is used and never changed; delete it there"
+            )
         removed, unknown = [], []
-        for id_ in dict.fromkeys(ids):
+        for id_ in ids:
             file = files.get(id_)
             if file is None:
                 unknown.append(id_)
@@ -105,37 +141,36 @@ class ModelIndex:
         self._verified.delete(artifact.id)
         return freed
 
-    def _is_folder(self, name: str) -> bool:
-        """A link to one counts: an operator put it there."""
-        figures = figures_of(self._workspace.models / name)
-        return figures is not None and stat.S_ISDIR(figures.st_mode)
-
-    def _files(self, folder: str, below: str, depth: int) -> Iterator[ModelFile]:
-        path = self._workspace.models / folder / below
+    def _files(self, tree: _Tree, folder: str, below: str, depth: int) -> Iterator[ModelFile]:
+        path = tree.models / folder / below
         try:
             mtime_ns = path.stat().st_mtime_ns
-            known = self._folders.get((folder, below))
+            known = self._folders.get(path)
             if known is None or not known.is_fresh(mtime_ns):
-                known = self._folders[folder, below] = _scan_folder(path, folder, below, mtime_ns)
+                known = self._folders[path] = _scan_folder(path, tree, folder, below, mtime_ns)
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return
         yield from known.files
         if depth < MAX_DEPTH:
             for name in known.subfolders:
-                yield from self._files(folder, f"{below}{name}/", depth + 1)
+                yield from self._files(tree, folder, f"{below}{name}/", depth + 1)
 
 
-def _scan_folder(path: Path, folder: str, below: str, mtime_ns: int) -> _Scanned:
+def _scan_folder(path: Path, tree: _Tree, folder: str, below: str, mtime_ns: int) -> _Scanned:
     files, subfolders, scanned_at = [], [], time.time()
+    known_as = folder if tree.is_ours else LEGACY_FOLDERS.get(folder, folder)
     with os.scandir(path) as entries:
         for entry in entries:
             if not _is_listed(entry.name):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 subfolders.append(entry.name)
-            elif is_model(folder, entry.name) and (figures := figures_of(entry.path)) and stat.S_ISREG(figures.st_mode):
+            elif (
+                is_model(known_as, entry.name) and (figures := figures_of(entry.path)) and stat.S_ISREG(figures.st_mode)
+            ):
                 name = below + entry.name
-                files.append(ModelFile(model_id(folder, name), folder, name, figures.st_size, figures.st_mtime_ns))
+                size, mtime = figures.st_size, figures.st_mtime_ns
+                files.append(ModelFile(model_id(known_as, name), known_as, name, size, mtime, tree.root))
     files.sort(key=lambda file: file.name)
     return _Scanned(mtime_ns, scanned_at, tuple(files), tuple(sorted(subfolders)))
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from services import plain_tree
 from services.artifacts import Artifact, model_id
 from services.errors import InvalidName
 from services.records import RecordFolder
@@ -60,6 +61,10 @@ class VerifiedFiles:
     def _figures(self, artifact: Artifact) -> os.stat_result | None:
         """None also where a link leads out of the models by now: what lies there was never verified."""
         try:
-            return figures_of(self._workspace.model_file(artifact.folder, artifact.name))
+            own = figures_of(self._workspace.model_file(artifact.folder, artifact.name))
         except InvalidName:
             return None
+        if own is not None:
+            return own
+        in_place = plain_tree.find(self._workspace, artifact.folder, artifact.name)
+        return figures_of(in_place) if in_place else None

@@ -22,7 +22,7 @@ State = Literal["ok", "read_only", "full", "hung", "missing"]
 
 
 class VolumeReport(Struct, frozen=True):
-    """What was found at `path`, and what to do about it. Sizes in bytes."""
+    """What was found at `path`, and what to do about it. Sizes in bytes. `plain_comfyui`: services/plain_tree.py."""
 
     state: State
     path: str
@@ -32,6 +32,7 @@ class VolumeReport(Struct, frozen=True):
     mounted: bool = False
     free_bytes: int | None = None
     total_bytes: int | None = None
+    plain_comfyui: bool = False
 
     @property
     def writable(self) -> bool:

@@ -90,16 +90,17 @@ class Workspace:
         """The whole tree, parents first."""
         return (*_FIXED_FOLDERS, *(Folder(f"models/{name}", "suite", SHARED_MODE) for name in model_folders))
 
-    def model_file(self, folder: str, name: str) -> Path:
+    def model_file(self, folder: str, name: str, models: Path | None = None) -> Path:
         """Where the model `name` of `folder` lies; `name` may hold sub-folders (`flux/dev.safetensors`).
 
+        `models`: another tree than our own (services/plain_tree.py).
         Raises InvalidName when either could lead out of the models folder or is no model file.
         """
         check_name(folder)
         parts = check_relative_path(name)
         if not is_model(folder, parts[-1]):
             raise InvalidName(f"'{name}' is not a model file: its name must end in {', '.join(sorted(MODEL_SUFFIXES))}")
-        return self._inside(self.models / folder, parts)
+        return self._inside((models or self.models) / folder, parts)
 
     def output_file(self, path: str) -> Path:
         """Where the output `path` (as ComfyUI names it, with `/`) lies. Raises InvalidName."""

@@ -28,6 +28,7 @@ SERVICES_IN_ORDER = (
     "presets",
     "yaml_files",
     "catalogue",
+    "plain_tree",
     "verified",
     "progress",
     "sources",

@@ -19,8 +19,9 @@ from dashboard.messages import (
     preset_list,
 )
 from dashboard.suite import Suite, suite_of
-from services import installs
+from services import installs, plain_tree
 from services.doorbell import ring
+from services.models import OURS
 from services.presets import Preset
 
 # How long an uninstall waits for a worker to let go of a file; it looks four times a second.
@@ -70,12 +71,14 @@ async def uninstall(request: Request) -> Response:
     await _let_go(suite, preset, [file.id for file in leaving])
     freed = await suite.library.remove_files(preset, leaving)
     suite.downloads.touch(file.id for file in preset.files)
-    kept = tuple(
-        Kept(file.name, f"needed by {', '.join(other.name for other in needed[file.id])}")
-        for file in preset.files
-        if needed[file.id]
-    )
-    return json_answer(Uninstalled(tuple(file.name for file in leaving), kept, freed))
+    in_place = {file.id for file in leaving if (model := shelf.models.get(file.id)) and model.root != OURS}
+    reasons = {
+        **{id_: f"needed by {', '.join(other.name for other in others)}" for id_, others in needed.items() if others},
+        **dict.fromkeys(in_place, f"lies in {plain_tree.ROOT}/, which is used and never changed"),
+    }
+    kept = tuple(Kept(file.name, reasons[file.id]) for file in preset.files if file.id in reasons)
+    removed = tuple(file.name for file in preset.files if file.id not in reasons)
+    return json_answer(Uninstalled(removed, kept, freed))
 
 
 async def _let_go(suite: Suite, preset: Preset, ids: list[str]) -> None:

@@ -40,6 +40,17 @@ def test_every_value_is_a_text(workspace: Workspace) -> None:
     assert {type(value) for name, value in section(workspace).items() if name != "is_default"} == {str}
 
 
+def test_a_plain_comfyuis_models_stand_in_a_section_of_their_own(workspace: Workspace) -> None:
+    for name in ("loras", "unet", "diffusion_models", "unknown"):
+        (workspace.root / "ComfyUI" / "models" / name).mkdir(parents=True)
+    content = yaml_files.parse(model_paths.content(workspace, KNOWN_FOLDERS, report(workspace)), "written")
+    assert content["plain_comfyui"] == {
+        "base_path": str(workspace.root / "ComfyUI" / "models"),
+        "loras": "loras",
+        "diffusion_models": "diffusion_models\nunet",
+    }
+
+
 def test_output_and_input_do_not_belong_there(workspace: Workspace) -> None:
     assert not {"output", "input", "lora", "unet", "clip"} & set(section(workspace))
 

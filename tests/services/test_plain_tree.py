@@ -1,0 +1,114 @@
+"""A ComfyUI that was on the volume before: its models are used where they lie."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from services import plain_tree
+from services.artifacts import Artifact
+from services.downloads import Fetcher
+from services.errors import Conflict
+from services.models import ModelIndex
+from services.settings import Secret
+from services.sources import Sources
+from services.verified import VerifiedFiles
+from services.workspace import Workspace
+from tests.fakes.model_host import ModelHost
+
+DATA = b"weights" * 1000
+
+
+def put(workspace: Workspace, path: str, data: bytes = DATA) -> Path:
+    file = workspace.root / plain_tree.ROOT / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data)
+    return file
+
+
+def wanted(host: ModelHost, name: str = "a.ckpt", folder: str = "loras") -> Artifact:
+    return Artifact(host.add(f"/{name}", DATA), folder, name, len(DATA), hashlib.sha256(DATA).hexdigest())
+
+
+@pytest.fixture
+def fetcher(workspace: Workspace) -> Fetcher:
+    sources = Sources(Secret(""), Secret(""), "", private_hosts=True)
+    return Fetcher(workspace, sources, 0, lambda progress: None, lambda id_: None)
+
+
+def test_a_volume_without_one_has_none(workspace: Workspace) -> None:
+    assert plain_tree.models_of(workspace) is None
+    assert plain_tree.folders(workspace, ("loras",)) == {}
+
+
+@pytest.mark.parametrize("link", ["ComfyUI", "ComfyUI/models"])
+def test_a_link_to_our_own_models_is_none(workspace: Workspace, tmp_path: Path, link: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "models" / "loras").mkdir(parents=True)
+    (workspace.root / link).parent.mkdir(exist_ok=True)
+    (workspace.root / link).symlink_to(elsewhere)
+    assert plain_tree.models_of(workspace) is None
+
+
+def test_old_names_of_folders_are_known(workspace: Workspace) -> None:
+    put(workspace, "unet/a.safetensors")
+    put(workspace, "diffusion_models/b.safetensors")
+    put(workspace, "clip/c.safetensors")
+    put(workspace, "odd/d.safetensors")
+    found = plain_tree.folders(workspace, ("diffusion_models", "text_encoders", "loras"))
+    assert found == {"diffusion_models": ("diffusion_models", "unet"), "text_encoders": ("clip",)}
+    files = {(file.folder, file.name): file.root for file in ModelIndex(workspace).scan().values()}
+    assert files[("diffusion_models", "a.safetensors")] == plain_tree.ROOT
+    assert files[("text_encoders", "c.safetensors")] == plain_tree.ROOT
+
+
+def test_our_own_file_of_that_name_goes_before(workspace: Workspace) -> None:
+    put(workspace, "loras/a.ckpt")
+    (workspace.models / "loras" / "a.ckpt").write_bytes(b"ours")
+    [file] = ModelIndex(workspace).scan().values()
+    assert (file.root, file.size_bytes) == ("models", 4)
+
+
+def test_a_link_in_the_tree_leads_nowhere(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "a.ckpt").write_bytes(DATA)
+    put(workspace, "vae/b.ckpt")
+    (workspace.root / plain_tree.ROOT / "loras").symlink_to(tmp_path / "secret")
+    assert [file.name for file in ModelIndex(workspace).scan().values()] == ["b.ckpt"]
+    assert "loras" not in plain_tree.folders(workspace, ("loras", "vae"))
+
+
+def test_the_right_file_is_taken_where_it_lies(workspace: Workspace, fetcher: Fetcher, model_host: ModelHost) -> None:
+    file = put(workspace, "loras/a.ckpt")
+    artifact = wanted(model_host)
+    record = fetcher.fetch(artifact)
+    assert (record.sha256, record.mtime_ns) == (artifact.sha256, file.stat().st_mtime_ns)
+    assert not model_host.requests
+    assert not (workspace.models / "loras" / "a.ckpt").exists()
+    records = VerifiedFiles(workspace)
+    records.put(record)
+    assert list(records.holding_for([artifact])) == [artifact.id]
+    os.utime(file, (1, 1))
+    assert records.holding_for([artifact]) == {}
+
+
+@pytest.mark.parametrize("other", [b"x" * len(DATA), b"short"])
+def test_another_file_of_that_name_is_fetched_into_our_own(
+    workspace: Workspace, fetcher: Fetcher, model_host: ModelHost, other: bytes
+) -> None:
+    file = put(workspace, "loras/a.ckpt", other)
+    fetcher.fetch(wanted(model_host))
+    assert (workspace.models / "loras" / "a.ckpt").read_bytes() == DATA
+    assert file.read_bytes() == other
+
+
+def test_nothing_in_the_tree_is_ever_deleted(workspace: Workspace, model_host: ModelHost) -> None:
+    file, index = put(workspace, "loras/a.ckpt"), ModelIndex(workspace)
+    own = workspace.models / "loras" / "b.ckpt"
+    own.write_bytes(DATA)
+    with pytest.raises(Conflict, match=r"a\.ckpt: in ComfyUI/models/"):
+        index.delete(list(index.scan()))
+    assert own.exists()
+    assert index.delete_artifact(wanted(model_host)) == 0
+    assert file.read_bytes() == DATA
