@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from bootstrap import announcer, comfyui, example, model_paths, password, programs, users, volume
+from bootstrap import announcer, comfyui, example, model_paths, numbers, password, programs, users, volume
 from bootstrap.journal import Journal
 from bootstrap.programs import CannotStart
 from services import settings
@@ -46,6 +46,7 @@ def start(config: Settings, started_at: float) -> None:
         raise CannotStart(f"{' and '.join(missing)} not found: install it (Debian: apt-get install nginx redis-server)")
     programs.check_alone(config)
     programs.check_ports(config)
+    unnumbered = numbers.apply(config)
     who = users.find(config, python)
     programs.prepare_state(config, who)
     os.umask(0o002)
@@ -54,8 +55,8 @@ def start(config: Settings, started_at: float) -> None:
     report = _check_volume(journal, config, who, folders)
     supervisor_file = _configure(journal, config, who, folders, report, python)
     with journal.step("Separate users", "2") as result:
-        if who.missing:
-            result.set("warning", "; ".join(who.missing))
+        if missing := [*who.missing, *filter(None, [unnumbered])]:
+            result.set("warning", "; ".join(missing))
     journal.save(config.logs_dir if report.writable else None, who.suite)
     _greet(config, who, report)
     # Each thread of a program would keep a heap of its own for what it once used.

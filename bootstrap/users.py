@@ -12,6 +12,9 @@ from bootstrap.deadline import TimedOut, run_within
 from services.settings import APP_DIR, Settings
 
 LOOK_SECONDS = 5.0
+# What root needs to run programs as others, by the bit in CapEff (capabilities(7)). FSETID: without it, the bit that
+# hands a folder's group down is lost.
+CAPABILITIES = {"CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "FSETID": 4, "KILL": 5, "SETGID": 6, "SETUID": 7}
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,16 @@ def find(settings: Settings, python: Path) -> Users:
             None,
             ("not started as root: ComfyUI and its custom nodes run as the same user as the dashboard",),
         )
+    if lacking := [name for name, bit in CAPABILITIES.items() if not _capabilities() >> bit & 1]:
+        return Users(
+            None,
+            None,
+            None,
+            (
+                f"root lacks the capabilities {', '.join(lacking)}: everything runs as it. For users of their own add "
+                "them (--cap-add); to be sure of the volume's owner start with --user UID:GID",
+            ),
+        )
     try:
         suite, comfyui = _user(settings.suite_user), _user(settings.comfyui_user)
         group = grp.getgrnam(settings.workspace_group).gr_name
@@ -71,6 +84,11 @@ def as_user(user: User | None, work: Callable[[], bytes]) -> Callable[[], bytes]
         return work()
 
     return run
+
+
+def _capabilities() -> int:
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.partition("CapEff:")[2].split()[0], 16)
 
 
 def _user(name: str) -> User:

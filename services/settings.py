@@ -61,6 +61,11 @@ def _whole_number(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
+def _optional_number(low: int, high: int) -> Callable[[str], int | None]:
+    parse = _whole_number(low, high)
+    return lambda text: parse(text) if text else None
+
+
 def _choice(*names: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in names:
@@ -207,6 +212,15 @@ class Settings:
     )
     suite_user: str = _setting("SUITE_USER", "suite", _user_name, "As root: the user that runs everything but ComfyUI.")
     comfyui_user: str = _setting("COMFYUI_USER", "comfyui", _user_name, "As root: the user that runs ComfyUI.")
+    puid: int | None = _setting(
+        "PUID",
+        "",
+        _optional_number(1, 2**31 - 2),
+        "As root: the number of the user that models and settings belong to.",
+    )
+    pgid: int | None = _setting(
+        "PGID", "", _optional_number(1, 2**31 - 2), "As root: the number of the group that all files belong to."
+    )
     workspace_group: str = _setting("WORKSPACE_GROUP", "workspace", _user_name, "As root: the group both users share.")
     log_level: str = _setting("LOG_LEVEL", "info", _choice("debug", "info", "warning", "error"), "How much is logged.")
 

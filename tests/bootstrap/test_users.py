@@ -1,5 +1,6 @@
 import os
 import pwd
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from bootstrap import users
 from bootstrap.deadline import run_within
 from bootstrap.users import User, Users, as_user
+from services.settings import APP_DIR
 from tests.bootstrap.conftest import MakeSettings
 
 
@@ -44,3 +46,15 @@ def test_work_as_oneself_by_name_is_allowed_to_root_and_refused_to_others() -> N
             run_within(5, work)
     else:
         assert run_within(5, work) == f"{user.uid} {user.gid}".encode()
+
+
+def test_root_without_capabilities_is_told_which_it_needs() -> None:
+    code = (
+        "import sys; from bootstrap import users; from services.settings import load; "
+        "print(users.find(load({}), sys.executable).missing)"
+    )
+    drop = ["setpriv", "--bounding-set=-kill,-setuid", "--inh-caps=-kill,-setuid"] if os.geteuid() == 0 else []
+    said = subprocess.run(
+        [*drop, sys.executable, "-c", code], cwd=APP_DIR, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    assert ("lacks the capabilities KILL, SETUID" in said) if os.geteuid() == 0 else ("not started as root" in said)
