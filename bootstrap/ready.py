@@ -59,7 +59,7 @@ def _becomes_ready(config: Settings) -> bool:
     """The dashboard looks at the others once a second."""
     until = time.monotonic() + HEALTH_SECONDS
     while time.monotonic() < until:
-        if _status(config.dashboard_port, "/readyz") == 200:
+        if status_of(config.dashboard_port, "/readyz") == 200:
             return True
         time.sleep(POLL_SECONDS)
     return False
@@ -67,9 +67,9 @@ def _becomes_ready(config: Settings) -> bool:
 
 def _checks(config: Settings) -> dict[str, Callable[[], bool]]:
     return {
-        "nginx": lambda: _status(config.dashboard_port, "/_suite/starting.css") == 200,
-        "Dashboard": lambda: _status(config.dashboard_port, "/healthz") == 200,
-        "ComfyUI": lambda: _status(config.comfyui_loopback_port, "/system_stats") == 200,
+        "nginx": lambda: status_of(config.dashboard_port, "/_suite/starting.css") == 200,
+        "Dashboard": lambda: status_of(config.dashboard_port, "/healthz") == 200,
+        "ComfyUI": lambda: status_of(config.comfyui_loopback_port, "/system_stats") == 200,
     }
 
 
@@ -94,7 +94,7 @@ def redis_answers(redis_socket: Path) -> bool:
         return False
 
 
-def _status(port: int, path: str) -> int | None:
+def status_of(port: int, path: str) -> int | None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5.0)
     try:
         connection.request("GET", path)
