@@ -91,9 +91,17 @@ def arguments(config: Settings, launch: Launch, *, safe_mode: bool, cpu: bool) -
     ]
     if cpu:
         command.append("--cpu")
+    if config.comfyui_manager and has_manager(config):
+        command.append("--enable-manager")
     if safe_mode:
         command.append("--disable-all-custom-nodes")
     return [*command, *config.comfyui_args]
+
+
+def has_manager(config: Settings) -> bool:
+    """Whether this ComfyUI knows the option, and its environment holds the Manager's package."""
+    packages = config.comfyui_python.parent.parent.glob("lib/python3.*/site-packages/comfyui_manager")
+    return (config.comfyui_dir / "manager_requirements.txt").exists() and any(packages)
 
 
 def environment(config: Settings) -> dict[str, str]:
@@ -104,6 +112,8 @@ def environment(config: Settings) -> dict[str, str]:
         "PATH": f"{config.comfyui_python.parent}:{PATH}",
         "VIRTUAL_ENV": str(config.comfyui_python.parent.parent),
         "HOME": str(config.state_dir / "comfyui" / "home"),
+        # A container may be told to run as a user that its /etc/passwd does not know.
+        "USER": config.comfyui_user,
         "HF_HOME": str(cache / "huggingface"),
         "PIP_CACHE_DIR": str(cache / "pip"),
         "UV_CACHE_DIR": str(cache / "uv"),

@@ -170,6 +170,9 @@ class Settings:
     comfyui_args: tuple[str, ...] = _setting(
         "COMFYUI_ARGS", "", _arguments, "Further arguments for ComfyUI, such as --disable-api-nodes."
     )
+    comfyui_manager: bool = _setting(
+        "COMFYUI_MANAGER", "on", _switch, "on: ComfyUI-Manager, where ComfyUI's environment holds it, as in the image."
+    )
     comfyui_device: str = _setting(
         "COMFYUI_DEVICE", "auto", _choice("auto", "cpu", "gpu"), "auto: --cpu when no NVIDIA GPU is found."
     )

@@ -45,6 +45,16 @@ def test_a_machine_without_a_gpu_computes_on_its_processor(given: bool, config: 
     assert ("--cpu" in arguments(config, cpu=given)) is given
 
 
+def test_the_manager_is_on_where_comfyui_knows_it_and_has_it(make_settings: MakeSettings, tmp_path: Path) -> None:
+    places = {"COMFYUI_DIR": str(tmp_path / "comfyui"), "COMFYUI_PYTHON": str(tmp_path / "venv" / "bin" / "python")}
+    (tmp_path / "comfyui").mkdir()
+    (tmp_path / "venv" / "lib" / "python3.13" / "site-packages" / "comfyui_manager").mkdir(parents=True)
+    assert "--enable-manager" not in arguments(make_settings(**places))
+    (tmp_path / "comfyui" / "manager_requirements.txt").touch()
+    assert "--enable-manager" in arguments(make_settings(**places))
+    assert "--enable-manager" not in arguments(make_settings(**places, COMFYUI_MANAGER="off"))
+
+
 @pytest.mark.parametrize("given", [True, False])
 def test_safe_mode_loads_no_custom_nodes(given: bool, config: Settings) -> None:
     assert ("--disable-all-custom-nodes" in arguments(config, safe_mode=given)) is given
