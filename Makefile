@@ -6,6 +6,8 @@ PYTHON ?= $(firstword $(wildcard /usr/bin/python3.13 /usr/bin/python3.12 /usr/bi
 # PyTorch may have builds for one version of Python only.
 COMFYUI_BASE_PYTHON ?= $(PYTHON)
 WORKSPACE ?= $(CURDIR)/workspace
+# Of docker-bake.hcl: VARIANT-TORCH.
+TARGET ?= standard-cu130
 STATE_DIR ?= $(CURDIR)/.run
 export COMFYUI_BASE_PYTHON
 # Debian keeps nginx where only root's PATH looks.
@@ -15,9 +17,9 @@ VENV := .build/venv/bin
 PROVISION := @$(PYTHON) -m provision
 WITH_COMFYUI := @set -a; . ./.build/comfyui.env; exec
 
-.PHONY: help run test lint types check bench frontend comfyui packages lock clean
+.PHONY: help run test lint types check bench frontend comfyui packages lock audit licences clean
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 # exec, so that make's child is the suite itself: Ctrl-C and SIGTERM reach it, and make ends when it has ended.
 run: export WORKSPACE := $(WORKSPACE)
@@ -45,6 +47,17 @@ bench:  ## measure the figures of docs/benchmarks.md
 	$(PROVISION) bench
 	$(WITH_COMFYUI) $(VENV)/python -m benchmarks $(ARGS)
 
+image:  ## build the image: make image TARGET=standard-cu130; ARGS=--stand-ins where no container registry answers
+	$(if $(findstring stand-ins,$(ARGS)),$(PROVISION) test)
+	@$(PYTHON) -m image build $(TARGET) $(ARGS)
+
+image-test:  ## build the four variants with stand-ins, run them, print their figures
+	$(PROVISION) test
+	$(WITH_COMFYUI) $(VENV)/python -m pytest tests/image -m 'engine or not engine' $(ARGS)
+
+image-run:  ## start what make image built, on WORKSPACE: make image-run TARGET=standard-cu130
+	@exec $(PYTHON) -m image run $(TARGET) --workspace $(WORKSPACE)
+
 frontend comfyui packages:
 	$(PROVISION) $@
 frontend:  ## build dashboard/static
@@ -52,10 +65,31 @@ comfyui:  ## fetch ComfyUI and its packages
 packages:  ## install nginx, Redis and git from Debian (root)
 
 LOCK = $(VENV)/uv pip compile pyproject.toml --quiet --universal --generate-hashes --python-version 3.11 $(ARGS)
+# torch and what it brings follow TORCH_BACKEND, not a lock.
+OF_TORCH = torch torchvision torchaudio triton cuda-bindings cuda-pathfinder cuda-toolkit nvidia-cublas \
+	nvidia-cuda-cccl nvidia-cuda-cupti nvidia-cuda-nvrtc nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile \
+	nvidia-curand nvidia-cusolver nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink \
+	nvidia-nvshmem-cu13 nvidia-nvtx
+LOCK_IMAGE = $(VENV)/uv pip compile --quiet --universal --generate-hashes --no-header --python-version 3.11 \
+	$(OF_TORCH:%=--no-emit-package %) $(ARGS)
+# The node packs come on top of ComfyUI's packages: the same versions, and none of them twice.
+ON_TOP_OF = -c image/comfyui.in $(1:%=-c %) $$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' $(1))
+LOCK_NODES = $(PYTHON) image/nodes.py requirements --variant $(1) > .build/nodes-$(1).in && $(LOCK_IMAGE) \
+	--excludes .build/nodes-excludes.txt $(call ON_TOP_OF,$(2)) .build/nodes-$(1).in -o image/custom-nodes-$(1).lock
 lock:  ## pin what pyproject.toml asks for; newer versions too: make lock ARGS=--upgrade
 	$(PROVISION) lint
 	$(LOCK) -o requirements.lock
 	$(LOCK) --extra dev -o requirements-dev.lock
+	$(LOCK_IMAGE) image/comfyui.in -o image/comfyui.lock
+	$(PYTHON) image/nodes.py excludes > .build/nodes-excludes.txt
+	$(call LOCK_NODES,standard,image/comfyui.lock)
+	$(call LOCK_NODES,full,image/comfyui.lock image/custom-nodes-standard.lock)
+	$(LOCK_IMAGE) image/jupyter.in -o image/jupyter.lock
+
+audit licences:
+	$(PROVISION) $@
+audit:  ## ask the advisory services about every locked package
+licences:  ## write docs/licences.md
 
 clean:  ## remove everything that was built; the workspace stays
 	rm -rf .build .run node_modules dashboard/static

@@ -44,6 +44,7 @@ def start(config: Settings, started_at: float) -> None:
     missing = [program for program in PROGRAMS if shutil.which(program) is None]
     if missing:
         raise CannotStart(f"{' and '.join(missing)} not found: install it (Debian: apt-get install nginx redis-server)")
+    programs.check_temporary()
     programs.check_alone(config)
     programs.check_ports(config)
     unnumbered = numbers.apply(config)

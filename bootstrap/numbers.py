@@ -17,6 +17,8 @@ def apply(settings: Settings) -> str:
     if puid is None and pgid is None:
         return ""
     if os.geteuid() != 0:
+        if puid in {None, os.geteuid()} and pgid in {None, os.getegid()}:
+            return ""
         return f"PUID and PGID are only for a start as root: all belongs to {os.geteuid()}:{os.getegid()}"
     if puid is not None and puid == _uid_of(settings.comfyui_user):
         return f"PUID={puid} is the number of {settings.comfyui_user}, which ComfyUI runs as: choose another"

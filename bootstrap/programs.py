@@ -4,11 +4,14 @@ import os
 import re
 import resource
 import socket
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from bootstrap import dev_tools
 from bootstrap.folders import make_folder
 from bootstrap.users import User, Users
+from services.dev_tools import DevTool, installed, sockets_dir, switched_on
 from services.settings import APP_DIR, SECRET_NAMES, Settings
 from services.volume import VolumeReport
 from services.workspace import Workspace, write_atomic
@@ -50,6 +53,9 @@ def prepare_state(settings: Settings, users: Users) -> None:
             ("comfyui", comfyui, 0o2775),
         ):
             make_folder(settings.state_dir, name, owner, mode)
+        if installed(settings):
+            # Both users are in the group, nobody else is.
+            make_folder(settings.state_dir, sockets_dir(settings).name, comfyui, 0o2770)
         for left_over in settings.sockets_dir.iterdir():
             # Of programs that were killed: a socket that is there says that someone listens.
             left_over.unlink()
@@ -70,6 +76,15 @@ def check_alone(settings: Settings) -> None:
     raise CannotStart(f"a suite runs from STATE_DIR={settings.state_dir} already: stop it, or set STATE_DIR to another")
 
 
+def check_temporary() -> None:
+    """Raises CannotStart when no folder for temporary files can be written: supervisord and ComfyUI need one."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        message = "no folder for temporary files can be written: mount one (docker run --tmpfs /tmp:exec)"
+        raise CannotStart(message) from None
+
+
 def check_ports(settings: Settings) -> None:
     """Raises CannotStart, naming every port that someone else has."""
     taken = []
@@ -77,6 +92,7 @@ def check_ports(settings: Settings) -> None:
         ("DASHBOARD_PORT", "", settings.dashboard_port),
         ("COMFYUI_PORT", "", settings.comfyui_port),
         ("COMFYUI_LOOPBACK_PORT", "127.0.0.1", settings.comfyui_loopback_port),
+        *((tool.port_setting, "", tool.port) for tool in switched_on(settings)),
     ):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -101,8 +117,6 @@ def write_configuration(settings: Settings, users: Users, python: Path, output_d
         "python": str(python),
         "after_dashboard": f"{APP_DIR}/bootstrap/after-dashboard {settings.dashboard_socket}",
         "dashboard_port": str(settings.dashboard_port),
-        "comfyui_port": str(settings.comfyui_port),
-        "comfyui_loopback_port": str(settings.comfyui_loopback_port),
         "download_workers": str(settings.download_workers),
         "output_dir": str(output_dir),
         "temp_dir": str(settings.state_dir / "comfyui" / "temp"),
@@ -117,12 +131,22 @@ def write_configuration(settings: Settings, users: Users, python: Path, output_d
         "no_secrets": ",".join(f'{name}_FILE=""' for name in SECRET_NAMES),
         **_nginx_values(settings),
     }
+    for problem in dev_tools.not_installed(settings):
+        print(problem, flush=True)
+    tools = installed(settings)
+    values |= {
+        "behind_login": _behind_login(settings, tools, values),
+        "dev_names": "".join(f", {tool.name}" for tool in tools),
+        "dev_programs": "".join(
+            _filled_in(dev_tools.SUPERVISOR_TEMPLATE, {**values, "name": tool.name}) for tool in tools
+        ),
+    }
     supervisor_file = settings.state_dir / "supervisord.conf"
     for template, target in (
         (APP_DIR / "supervisord.conf", supervisor_file),
         (APP_DIR / "nginx" / "nginx.conf", settings.state_dir / "nginx" / "nginx.conf"),
     ):
-        write_atomic(target, fill_in(template.read_text(encoding="utf-8"), values).encode(), mode=0o644)
+        write_atomic(target, _filled_in(template, values).encode(), mode=0o644)
     return supervisor_file
 
 
@@ -172,7 +196,8 @@ def _nginx_values(settings: Settings) -> dict[str, str]:
     names = ["localhost", "*.localhost", socket.gethostname().lower(), *settings.allowed_hosts]
     if settings.runpod_pod_id:
         pod = settings.runpod_pod_id.lower()
-        names += [f"{pod}-{port}.proxy.runpod.net" for port in (settings.dashboard_port, settings.comfyui_port)]
+        ports = [settings.dashboard_port, settings.comfyui_port, *(tool.port for tool in installed(settings))]
+        names += [f"{pod}-{port}.proxy.runpod.net" for port in ports]
     # Rebinding needs a name: an address is always what it says.
     patterns = [r"~^\d+\.\d+\.\d+\.\d+$", r"~^\[[0-9a-f:.]+\]$", *map(_host_pattern, names)]
     return {
@@ -185,6 +210,43 @@ def _nginx_values(settings: Settings) -> dict[str, str]:
         if settings.behind_proxy
         else "",
     }
+
+
+def _behind_login(settings: Settings, tools: tuple[DevTool, ...], values: Mapping[str, str]) -> str:
+    """A server of nginx for ComfyUI and for each of `tools`: all that they have in common stands in one template."""
+    comfyui = {
+        "name": "comfyui",
+        "title": "ComfyUI",
+        "port": str(settings.comfyui_port),
+        "address": f"127.0.0.1:{settings.comfyui_loopback_port}",
+        "page": "comfyui-starting.html",
+        "error_type": "comfyui_unavailable",
+        # The dashboard has judged the origin. ComfyUI would judge again, by the wrong host.
+        "origin_headers": _emptied("Origin", "Sec-Fetch-Site"),
+    }
+    others = [
+        {
+            "name": tool.name,
+            "title": tool.title,
+            "port": str(tool.port),
+            "address": f"unix:{tool.socket}",
+            "page": "dev-tool-starting.html",
+            "error_type": "unavailable",
+            # These judge the origin again by the host in the browser's address, which they believe of the first.
+            "origin_headers": _emptied("Forwarded", "X-Forwarded-Host"),
+        }
+        for tool in tools
+    ]
+    template = APP_DIR / "nginx" / "behind-login.conf"
+    return "\n".join(_filled_in(template, {**values, **server}) for server in (comfyui, *others))
+
+
+def _emptied(*headers: str) -> str:
+    return "\n".join(f'            proxy_set_header {header} "";' for header in headers)
+
+
+def _filled_in(template: Path, values: Mapping[str, str]) -> str:
+    return fill_in(template.read_text(encoding="utf-8"), values)
 
 
 def _host_pattern(name: str) -> str:

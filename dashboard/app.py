@@ -65,6 +65,7 @@ def _routes() -> list[BaseRoute]:
         Route("/logout", sign_in.logout, methods=["POST"]),
         Route("/enter", sign_in.enter),
         Route("/open-comfyui", sign_in.open_comfyui),
+        Route("/open/{name}", sign_in.open_dev_tool),
         Route("/internal/auth", sign_in.judge_for_nginx),
         Route("/healthz", healthz),
         Route("/readyz", readyz),

@@ -16,7 +16,7 @@ from dashboard.formats import FILTERS
 from dashboard.live.queue import queue_message
 from dashboard.messages import download_list, models, preset_detail, preset_list
 from dashboard.suite import Suite, suite_of
-from services import installs, settings
+from services import dev_tools, installs, settings
 from services.health import log_tail
 from services.models import folder_sizes
 from services.settings import APP_DIR
@@ -150,6 +150,7 @@ async def _page(
         "title": title,
         "auth_off": not suite.settings.auth,
         "status": status,
+        "dev_tools": dev_tools.installed(suite.settings),
         "counts": {
             "presets_installed": sum(
                 installs.status(preset, shelf.view).state == "installed" for preset in shelf.catalogue

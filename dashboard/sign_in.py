@@ -1,4 +1,4 @@
-"""Signing in and out, and the way from the dashboard's port to ComfyUI's."""
+"""Signing in and out, and the way from the dashboard's port to the others."""
 
 import asyncio
 import secrets
@@ -11,9 +11,11 @@ from starlette.responses import RedirectResponse, Response
 from dashboard.answers import TooLarge, error_body, json_answer, read_bytes
 from dashboard.gate import cookie_name, is_https, judge, session_id
 from dashboard.pages import page
-from dashboard.suite import Suite, suite_of
+from dashboard.suite import suite_of
 from services import log
 from services.auth import LIFETIME_SECONDS, TooManyAttempts, is_same_origin
+from services.dev_tools import installed
+from services.errors import NotFound
 
 TICKET_SECONDS = 30.0
 MAX_FORM_BYTES = 8 * 1024
@@ -23,7 +25,7 @@ _log = log.get("auth")
 
 class Tickets:
     """Good once and for half a minute: on a provider that gives each port a host name of its own, the cookie of the
-    dashboard does not reach ComfyUI's, and a ticket in the address takes the login over there."""
+    dashboard does not reach the other ports, and a ticket in the address takes the login over there."""
 
     def __init__(self) -> None:
         self._until: dict[str, float] = {}
@@ -93,7 +95,20 @@ async def logout(request: Request) -> Response:
 async def open_comfyui(request: Request) -> Response:
     """To ComfyUI's port, signed in there as well."""
     suite = suite_of(request)
-    target = comfyui_address(suite, request)
+    return _sent_to(request, suite.settings.comfyui_url or address_of_port(request, suite.settings.comfyui_port))
+
+
+async def open_dev_tool(request: Request) -> Response:
+    """Raises NotFound for one that is off or not installed."""
+    name = request.path_params["name"]
+    for tool in installed(suite_of(request).settings):
+        if tool.name == name:
+            return _sent_to(request, address_of_port(request, tool.port))
+    raise NotFound(f"'{name[:40]}' is not on")
+
+
+def _sent_to(request: Request, target: str) -> Response:
+    suite = suite_of(request)
     if not suite.settings.auth or urlsplit(target).hostname == request.url.hostname:
         return RedirectResponse(target + "/", 303)
     return RedirectResponse(f"{target}/_suite/enter?ticket={_tickets(request).issue()}", 303)
@@ -106,23 +121,22 @@ async def enter(request: Request) -> Response:
 
 
 async def judge_for_nginx(request: Request) -> Response:
-    """auth_request: 204 lets the request through to ComfyUI, 401 and 403 do not."""
+    """auth_request: 204 lets the request through to what is behind nginx, 401 and 403 do not."""
     method = "WEBSOCKET" if request.headers.get("x-original-upgrade") else request.headers.get("x-original-method", "")
     verdict = judge(suite_of(request), request.headers, method)
     return Response(status_code={"pass": 204, "not_signed_in": 401, "wrong_origin": 403}[verdict])
 
 
-def comfyui_address(suite: Suite, request: Request) -> str:
-    """Where the browser finds ComfyUI, without a slash at the end."""
-    if suite.settings.comfyui_url:
-        return suite.settings.comfyui_url
+def address_of_port(request: Request, port: int) -> str:
+    """Where the browser finds another port of the suite, without a slash at the end."""
+    settings = suite_of(request).settings
     scheme = "https" if is_https(request.headers) else "http"
     host = request.url.hostname or "localhost"
-    pod = suite.settings.runpod_pod_id
-    if pod and host == f"{pod}-{suite.settings.dashboard_port}.proxy.runpod.net":
-        return f"{scheme}://{pod}-{suite.settings.comfyui_port}.proxy.runpod.net"
+    pod = settings.runpod_pod_id
+    if pod and host == f"{pod}-{settings.dashboard_port}.proxy.runpod.net":
+        return f"{scheme}://{pod}-{port}.proxy.runpod.net"
     host = f"[{host}]" if ":" in host else host
-    return f"{scheme}://{host}:{suite.settings.comfyui_port}"
+    return f"{scheme}://{host}:{port}"
 
 
 async def _signed_in(request: Request, response: Response) -> Response:

@@ -1,7 +1,9 @@
 """What can go wrong during set-up, and the sentence that says what to do about it.
 
 SetupError            the sentence the user reads
+├── AdvisoriesFound   a locked package has one
 ├── CommandError      a program that set-up started failed
+├── NotAudited        nobody knows, for some of the locked packages
 └── StoppedError      Ctrl-C, or another step failed
 """
 
@@ -21,6 +23,18 @@ LAST_ERROR = re.compile(r"^(?:npm (?:error|ERR!)|E:|ERROR:|error:|fatal:|\w*Erro
 
 class SetupError(Exception):
     """One sentence: what failed, and what to do."""
+
+    exit_status = 1
+
+
+class AdvisoriesFound(SetupError):
+    """One line for each."""
+
+
+class NotAudited(SetupError):
+    """An advisory service was out of reach, or did not know all packages."""
+
+    exit_status = 3
 
 
 class StoppedError(SetupError):

@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import FrameType
 
-from provision import comfyui, frontend, packages, suite, users
+from provision import audit, comfyui, frontend, licences, packages, suite, users
 from provision.commands import Commands
 from provision.errors import SetupError, StoppedError
 from provision.settings import Settings, from_environment
@@ -29,6 +29,8 @@ STEPS: dict[str, Action] = {
     "test-suite": lambda step: suite.install(step, tests=True),
     "frontend": frontend.build,
     "comfyui": comfyui.prepare,
+    "audit": audit.run,
+    "licences": licences.write,
 }
 COMMANDS: dict[str, tuple[str, ...]] = {
     "run": ("packages", "users", "suite", "frontend", "comfyui"),
@@ -38,9 +40,11 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "packages": ("packages",),
     "frontend": ("python-packages", "suite", "frontend"),
     "comfyui": ("python-packages", "comfyui"),
+    "audit": ("python-packages", "suite", "audit"),
+    "licences": ("python-packages", "suite", "licences"),
 }
-# The front end may need a Node.js from PyPI, which the suite's pip installs.
-AFTER = {"frontend": ("suite", "test-suite")}
+# The front end may need a Node.js from PyPI, which the suite's pip installs; so may npm's audit.
+AFTER = {"frontend": ("suite", "test-suite"), "audit": ("suite",), "licences": ("suite",)}
 INTERRUPTED = 130
 
 
@@ -61,7 +65,7 @@ def main(arguments: list[str]) -> int:
         return INTERRUPTED
     except SetupError as error:
         print(f"set-up    {error}", file=sys.stderr)
-        return 1
+        return error.exit_status
     except OSError as error:
         print(f"set-up    {_sentence(error)}", file=sys.stderr)
         return 1

@@ -11,14 +11,14 @@ from typing import Literal
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services import journal
+from services import journal, plain_tree
 from services.artifacts import Artifact
 from services.errors import DownloadFailed, NotEnoughSpace
 from services.presets import Preset
 from services.progress import FileProgress, FileState
 from services.records import RecordFolder
 from services.verified import Verified
-from services.workspace import Workspace
+from services.workspace import Workspace, figures_of
 
 # A download that gave up on a host that does not answer is tried again after this.
 RETRY_SECONDS = 60.0
@@ -179,7 +179,14 @@ class Installs:
         return self._holds.delete(artifact_id)
 
     def partial_bytes(self, artifact: Artifact) -> int:
-        return journal.bytes_kept(self._workspace.model_file(artifact.folder, artifact.name), artifact.url)
+        """How much of `artifact` need not be fetched: all of it, if a file of its size lies in its place."""
+        target = self._workspace.model_file(artifact.folder, artifact.name)
+        figures = figures_of(target)
+        if figures is None and (in_place := plain_tree.find(self._workspace, artifact.folder, artifact.name)):
+            figures = figures_of(in_place)
+        if figures is not None and figures.st_size == artifact.size_bytes:
+            return figures.st_size
+        return journal.bytes_kept(target, artifact.url)
 
 
 class Wanted(Struct, frozen=True):

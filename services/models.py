@@ -41,8 +41,12 @@ class ModelFile(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class _Tree:
-    models: Path
+    volume: Path
     root: str = OURS
+
+    @property
+    def models(self) -> Path:
+        return self.volume / self.root
 
     @property
     def is_ours(self) -> bool:
@@ -53,6 +57,9 @@ class _Tree:
         figures = figures_of(self.models / name)
         is_folder = figures is not None and stat.S_ISDIR(figures.st_mode)
         return is_folder and (self.is_ours or not (self.models / name).is_symlink())
+
+    def has_file(self, entry: os.DirEntry[str]) -> bool:
+        return self.is_ours or not entry.is_symlink() or plain_tree.is_on_volume(self.volume, entry.path)
 
 
 class _Scanned(Struct):
@@ -86,9 +93,11 @@ class ModelIndex:
     def scan(self) -> dict[str, ModelFile]:
         """Every model file, by id. Raises OSError when the volume does not answer."""
         with self._lock:
-            found = self._scan(_Tree(self._workspace.models))
-            plain = plain_tree.models_of(self._workspace)
-            return {**self._scan(_Tree(plain, plain_tree.ROOT)), **found} if plain else found
+            volume = self._workspace.root
+            found = self._scan(_Tree(volume))
+            if plain_tree.models_of(self._workspace) is None:
+                return found
+            return {**self._scan(_Tree(volume, plain_tree.ROOT)), **found}
 
     def _scan(self, tree: _Tree) -> dict[str, ModelFile]:
         try:
@@ -166,7 +175,10 @@ def _scan_folder(path: Path, tree: _Tree, folder: str, below: str, mtime_ns: int
             if entry.is_dir(follow_symlinks=False):
                 subfolders.append(entry.name)
             elif (
-                is_model(known_as, entry.name) and (figures := figures_of(entry.path)) and stat.S_ISREG(figures.st_mode)
+                is_model(known_as, entry.name)
+                and (figures := figures_of(entry.path))
+                and stat.S_ISREG(figures.st_mode)
+                and tree.has_file(entry)
             ):
                 name = below + entry.name
                 size, mtime = figures.st_size, figures.st_mtime_ns

@@ -4,6 +4,7 @@ Its files are used where they lie. Nothing is ever written, moved or deleted the
 """
 
 import os
+import stat
 from pathlib import Path
 
 from services.errors import InvalidName
@@ -15,13 +16,16 @@ ROOT = "ComfyUI/models"
 
 
 def models_of(workspace: Workspace) -> Path | None:
-    """Its models, None where there is none. A link is none: LEGACY_SYMLINKS makes one that leads to our own models.
+    """Its models, None where there is none that we may read. A link is none: LEGACY_SYMLINKS makes one that leads to
+    our own models.
 
     Raises OSError when the volume does not answer.
     """
     path = workspace.root / ROOT
-    is_there = path.is_dir() and not path.is_symlink() and not path.parent.is_symlink()
-    return path if is_there else None
+    figures = figures_of(path)
+    if figures is None or not stat.S_ISDIR(figures.st_mode) or path.is_symlink() or path.parent.is_symlink():
+        return None
+    return path if os.access(path, os.R_OK | os.X_OK) else None
 
 
 def folders(workspace: Workspace, model_folders: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -38,13 +42,22 @@ def spellings(folder: str) -> tuple[str, ...]:
 
 
 def find(workspace: Workspace, folder: str, name: str) -> Path | None:
-    """Where the model `name` of `folder` lies in the tree. Raises OSError when the volume does not answer."""
+    """Where the model `name` of `folder` lies in the tree, if we may read it there. Raises OSError when the volume does
+    not answer."""
     models = models_of(workspace)
-    for spelling in spellings(folder) if models is not None else ():
+    if models is None:
+        return None
+    for spelling in spellings(folder):
         try:
             path = workspace.model_file(spelling, name, models=models)
         except InvalidName:
             continue
-        if figures_of(path) is not None:
+        is_there = figures_of(path) is not None and not (models / spelling).is_symlink()
+        if is_there and is_on_volume(workspace.root, path) and os.access(path, os.R_OK):
             return path
     return None
+
+
+def is_on_volume(root: Path, path: Path | str) -> bool:
+    """Whether `path` leads to something below `root`, through whatever links."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))

@@ -176,6 +176,20 @@ class Settings:
     comfyui_device: str = _setting(
         "COMFYUI_DEVICE", "auto", _choice("auto", "cpu", "gpu"), "auto: --cpu when no NVIDIA GPU is found."
     )
+    code_server: bool = _setting(
+        "CODE_SERVER", "off", _switch, "on: code-server, an editor and a shell, behind the same login (dev image)."
+    )
+    code_server_port: int = _setting("CODE_SERVER_PORT", "7777", _whole_number(1, 65535), "Port of code-server.")
+    code_server_program: Path = _setting(
+        "CODE_SERVER_PROGRAM", "/opt/code-server/bin/code-server", _absolute_path, "What starts code-server."
+    )
+    jupyter: bool = _setting(
+        "JUPYTER", "off", _switch, "on: JupyterLab, notebooks and a shell, behind the same login (dev image)."
+    )
+    jupyter_port: int = _setting("JUPYTER_PORT", "8888", _whole_number(1, 65535), "Port of JupyterLab.")
+    jupyter_program: Path = _setting(
+        "JUPYTER_PROGRAM", "/opt/jupyter/bin/jupyter-lab", _absolute_path, "What starts JupyterLab."
+    )
     auth: bool = _setting("AUTH", "on", _switch, "off lets anyone who reaches the ports do everything.")
     dashboard_password: Secret = _setting(
         "DASHBOARD_PASSWORD", "", Secret, "The password of the login. One is made and kept on the volume when empty."
@@ -293,6 +307,11 @@ def load(environ: Mapping[str, str]) -> Settings:
     ports = [values[name] for name in ("dashboard_port", "comfyui_port", "comfyui_loopback_port") if name in values]
     if len(set(ports)) < len(ports):
         problems.setdefault("COMFYUI_PORT", "DASHBOARD_PORT, COMFYUI_PORT and COMFYUI_LOOPBACK_PORT must differ")
+    for switch in ("code_server", "jupyter"):
+        port = values.get(f"{switch}_port")
+        if values.get(switch) and port in ports:
+            problems.setdefault(f"{switch.upper()}_PORT", f"{port} is the port of another program already")
+        ports += [port] if values.get(switch) else []
     if problems:
         lines = [f"{name}: {problem}" for name, problem in problems.items()]
         raise InvalidSettings("\n".join(lines), {"problems": problems})

@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from services.workspace import is_out_of_space, write_atomic
+from services.workspace import figures_of, is_out_of_space, write_atomic
 
 # How the kernel writes a space, a tab, a line's end and a backslash in a path.
 _OCTAL = re.compile(rb"\\([0-7]{3})")
@@ -118,12 +118,20 @@ def _probe(root: Path) -> tuple[State, str, str]:
         return (
             "read_only",
             f"{root} cannot be written ({error.strerror})",
-            f"Mount it writable, or let user {os.geteuid()} write there (chown, or the volume's own settings).",
+            _remedy(folder, error),
         )
     finally:
         with contextlib.suppress(OSError):
             probe.unlink()
     return "ok", f"{root} is writable", ""
+
+
+def _remedy(folder: Path, error: OSError) -> str:
+    owner = figures_of(folder)
+    if isinstance(error, PermissionError) and os.geteuid() == 0 and owner is not None and owner.st_uid != 0:
+        # Without DAC_OVERRIDE, or on a server that takes root for nobody.
+        return f"Start with --user {owner.st_uid}:{owner.st_gid}, whom it belongs to: here, root may not write there."
+    return f"Mount it writable, or let user {os.geteuid()} write there (chown, or the volume's own settings)."
 
 
 def _mount_of(root: Path) -> tuple[str | None, bool]:

@@ -73,8 +73,11 @@ class RunningSuite:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self.wait_for(lambda: status_of(f"{self.address}/healthz") == 200, "the dashboard")
+        self.wait_until_answers()
         return self
+
+    def wait_until_answers(self) -> None:
+        self.wait_for(lambda: status_of(f"{self.address}/healthz") == 200, "the dashboard")
 
     def wait_until_ready(self) -> None:
         self.wait_for(lambda: status_of(f"{self.address}/readyz") == 200, "everything to be ready")

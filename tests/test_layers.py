@@ -16,6 +16,7 @@ PROGRAMS = ("bootstrap", "dashboard", "worker")
 SERVICES_IN_ORDER = (
     "errors",
     "settings",
+    "dev_tools",
     "model_folders",
     "workspace",
     "log",

@@ -100,6 +100,14 @@ def test_its_home_is_its_own(config: Settings) -> None:
     assert comfyui.environment(config)["HOME"] == str(config.state_dir / "comfyui" / "home")
 
 
+def test_it_has_a_name_where_its_number_has_none(config: Settings) -> None:
+    work = "import getpass; print(getpass.getuser())"
+    number = ["setpriv", "--reuid=54321", "--regid=0", "--clear-groups"] if os.geteuid() == 0 else []
+    command = [*number, "/usr/bin/python3", "-c", work]
+    environment = comfyui.environment(config)
+    assert subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True).stdout == "comfyui\n"
+
+
 def test_its_python_comes_first(config: Settings) -> None:
     assert comfyui.environment(config)["PATH"].startswith(f"{config.comfyui_python.parent}:")
 

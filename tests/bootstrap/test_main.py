@@ -47,6 +47,16 @@ def test_a_state_folder_that_cannot_be_made_ends_the_start_with_a_sentence(make_
     assert "Traceback" not in result.stderr
 
 
+def test_no_folder_for_temporary_files_ends_the_start_with_a_sentence(make_settings: MakeSettings) -> None:
+    mount = 'mount -o remount,bind,ro / && exec "$@"'
+    command = ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, "sh", sys.executable, "-m", "bootstrap"]
+    environ = {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", **places(make_settings())}
+    result = subprocess.run(command, cwd=APP_DIR, env=environ, capture_output=True, text=True, timeout=20)
+    assert result.returncode == 1
+    assert result.stderr.startswith("The suite cannot start:\nno folder for temporary files can be written: mount one")
+    assert "Traceback" not in result.stderr
+
+
 def test_a_full_disk_ends_the_start_with_a_sentence(make_settings: MakeSettings, full_folder: Path) -> None:
     result = run("bootstrap", **{**places(make_settings()), "STATE_DIR": str(full_folder)})
     assert result.returncode == 1

@@ -76,6 +76,19 @@ def test_where_etc_is_read_only_it_says_what_to_do(apply: Callable[..., tuple[st
     assert "theirs:x:901:900:" in users
 
 
+def test_where_the_tools_are_missing_it_says_what_to_do(apply: Callable[..., tuple[str, str]]) -> None:
+    said, users = apply("PUID=1234", "PATH=/usr/bin")
+    assert said == "PUID and PGID cannot be set, there is no usermod here: start it with --user 1234:1234 instead"
+    assert "theirs:x:901:900:" in users
+
+
+def test_who_was_started_as_them_hears_nothing() -> None:
+    drop = ["setpriv", "--reuid=777", "--regid=778", "--clear-groups"] if os.geteuid() == 0 else []
+    uid, gid = (777, 778) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+    command = [*drop, "env", f"PUID={uid}", f"PGID={gid}", sys.executable, "-c", PROGRAM.format(root=str(APP_DIR))]
+    assert subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout == "\n"
+
+
 def test_they_are_for_root_only() -> None:
     drop = ["setpriv", "--reuid=777", "--regid=778", "--clear-groups"] if os.geteuid() == 0 else []
     command = [*drop, "env", "PUID=1234", sys.executable, "-c", PROGRAM.format(root=str(APP_DIR))]

@@ -1,5 +1,6 @@
 import http.client
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -58,6 +59,14 @@ def test_every_port_that_is_taken_is_named_at_once(make_settings: MakeSettings) 
     assert "DASHBOARD_PORT" in first
     assert str(config.comfyui_loopback_port) in second
     assert "COMFYUI_LOOPBACK_PORT" in second
+
+
+def test_a_port_of_a_developers_program_that_is_on_is_checked_too(make_settings: MakeSettings) -> None:
+    (port,) = free_ports(1)
+    with socket.create_server(("", port)):
+        programs.check_ports(make_settings(JUPYTER_PORT=str(port)))
+        with pytest.raises(CannotStart, match=f"port {port} .* JUPYTER_PORT"):
+            programs.check_ports(make_settings(JUPYTER="on", JUPYTER_PORT=str(port)))
 
 
 # The container's own folders
@@ -234,6 +243,18 @@ def write(config: Settings, nobody: Users) -> Path:
     return programs.write_configuration(config, nobody, Path(sys.executable), config.workspace / "output")
 
 
+def dev_tools_on() -> dict[str, str]:
+    ports = free_ports(2)
+    return {
+        "CODE_SERVER": "on",
+        "CODE_SERVER_PORT": str(ports[0]),
+        "CODE_SERVER_PROGRAM": sys.executable,
+        "JUPYTER": "on",
+        "JUPYTER_PORT": str(ports[1]),
+        "JUPYTER_PROGRAM": sys.executable,
+    }
+
+
 VARIANTS: dict[str, dict[str, str]] = {
     "defaults": {},
     "hosts": {"ALLOWED_HOSTS": "models.example, *.example.org, x_y.example"},
@@ -242,6 +263,7 @@ VARIANTS: dict[str, dict[str, str]] = {
     "a proxy": {"TRUST_PROXY": "on"},
     "many workers": {"DOWNLOAD_WORKERS": "16"},
     "secrets": dict.fromkeys(SECRET_NAMES, "canary"),
+    "the developer's programs": dev_tools_on(),
 }
 
 
@@ -287,6 +309,7 @@ def test_supervisord_takes_its_configuration(
     assert group == "suite"
     workers = [f"worker-{number}" for number in range(1, config.download_workers + 1)]
     others = ["comfyui", "dashboard", "nginx", "ready", "reconciler", "redis"]
+    others += ["code-server", "jupyter"] if config.jupyter else []
     assert sorted(name for name, *_ in found) == sorted([*others, *workers])
 
 
@@ -296,10 +319,31 @@ def test_what_runs_for_ever_is_started_again_however_it_ended(make_settings: Mak
     assert started_again == {"redis", "nginx", "dashboard", "worker-1", "worker-2", "reconciler"}
 
 
-def test_comfyui_is_not_told_where_the_secrets_are(make_settings: MakeSettings, nobody: Users) -> None:
-    ((_, found),) = programs_of(write(make_settings(), nobody))
-    environment = next(environment for name, _, environment, _ in found if name == "comfyui")
+@pytest.mark.parametrize("program", ["comfyui", "code-server", "jupyter"])
+def test_what_runs_as_comfyuis_user_is_not_told_where_the_secrets_are(
+    program: str, make_settings: MakeSettings, nobody: Users
+) -> None:
+    ((_, found),) = programs_of(write(make_settings(**dev_tools_on()), nobody))
+    environment = next(environment for name, _, environment, _ in found if name == program)
     assert {name: environment[f"{name}_FILE"] for name in SECRET_NAMES} == dict.fromkeys(SECRET_NAMES, "")
+
+
+@pytest.mark.parametrize("environ", [{}, {"JUPYTER": "on", "JUPYTER_PROGRAM": "/nonexistent/jupyter-lab"}])
+def test_a_developers_program_that_cannot_run_leaves_no_trace(
+    environ: dict[str, str], make_settings: MakeSettings, nobody: Users
+) -> None:
+    config = make_settings(**environ)
+    file = write(config, nobody)
+    written = file.read_text() + (config.state_dir / "nginx" / "nginx.conf").read_text()
+    assert not {word for word in ("code-server", "jupyter", "7777", "8888") if word in written}
+    assert not (config.state_dir / "dev").exists()
+
+
+def test_the_developers_programs_run_as_comfyuis_user(make_settings: MakeSettings, real_users: Users) -> None:
+    file = write(make_settings(**dev_tools_on()), real_users)
+    sections = file.read_text().split("[program:")
+    users = {section.partition("]")[0]: re.findall(r"^user = (.*)$", section, re.MULTILINE) for section in sections}
+    assert users["code-server"] == users["jupyter"] == users["comfyui"]
 
 
 def test_no_secret_is_in_a_configuration_file(make_settings: MakeSettings, nobody: Users) -> None:

@@ -108,6 +108,26 @@ def test_the_old_places_can_be_linked_by_the_suites_user(make_settings: MakeSett
     assert (workspace.root / "ComfyUI" / "models").resolve() == workspace.models
 
 
+def test_a_plain_comfyui_that_nobody_may_enter_is_no_fault_of_the_volume(
+    make_settings: MakeSettings, real_users: Users
+) -> None:
+    config = make_settings()
+    (config.workspace / "ComfyUI" / "models").mkdir(parents=True)
+    (config.workspace / "ComfyUI").chmod(0o000)
+    report = volume.check(config, real_users, KNOWN_FOLDERS)
+    (config.workspace / "ComfyUI").chmod(0o755)
+    assert (report.state, report.plain_comfyui) == ("ok", real_users.suite is None and os.geteuid() == 0)
+
+
+def test_a_plain_comfyui_is_noticed(make_settings: MakeSettings, real_users: Users) -> None:
+    config = make_settings()
+    assert not volume.check(config, real_users, KNOWN_FOLDERS).plain_comfyui
+    (config.workspace / "ComfyUI" / "models").mkdir(parents=True)
+    report = volume.check(config, real_users, KNOWN_FOLDERS)
+    assert report.plain_comfyui
+    assert volume.verdict(config, report)[1].endswith(", models of ComfyUI/models used in place")
+
+
 # What the boot says of it
 
 

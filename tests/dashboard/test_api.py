@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -364,6 +365,43 @@ def test_models_are_listed_filtered_and_deleted(suite: RunningSuite, client: htt
     assert answer["not_found"] == ["nonsense"]
     assert [path.name for path in folder.iterdir()] == ["unfinished.safetensors.part"]
     (folder / "unfinished.safetensors.part").unlink()
+
+
+def test_models_of_a_plain_comfyui_are_used_and_never_changed(
+    suite: RunningSuite, client: httpx.Client, model_host: ModelHost
+) -> None:
+    old = suite.workspace / "ComfyUI" / "models" / "unet" / "plain.safetensors"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(MODEL)
+    model_host.requests.clear()
+    file = {
+        "url": model_host.add("/plain.safetensors", MODEL),
+        "folder": "diffusion_models",
+        "name": "plain.safetensors",
+        "size_bytes": len(MODEL),
+        "sha256": hashlib.sha256(MODEL).hexdigest(),
+    }
+    suite.add_preset({"id": "PLAIN", "name": "Plain", "kind": "image", "description": "Is there.", "files": [file]})
+
+    def listed() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = client.get("/api/models/", params={"search": "plain"}).json()["models"]
+        return found
+
+    suite.wait_for(listed, "the model to show", 10)
+    [model] = listed()
+    assert (model["root"], model["folder"]) == ("ComfyUI/models", "diffusion_models")
+    answer = client.request("DELETE", "/api/models/", json={"ids": [model["id"]]})
+    assert answer.status_code == 409
+    assert "used and never changed" in answer.json()["error"]["message"]
+    client.post("/api/presets/PLAIN/install")
+    wait_until_installed(suite, client, "PLAIN")
+    gone = client.delete("/api/presets/PLAIN").json()
+    assert (gone["removed"], gone["freed_bytes"]) == ([], 0)
+    assert [(kept["name"], "never changed" in kept["reason"]) for kept in gone["kept"]] == [("plain.safetensors", True)]
+    assert client.get("/api/presets/PLAIN/status").json()["state"] == "available"
+    assert not model_host.requests
+    assert old.read_bytes() == MODEL
+    shutil.rmtree(suite.workspace / "ComfyUI")
 
 
 def test_workflows_are_saved_listed_and_deleted(suite: RunningSuite, client: httpx.Client) -> None:

@@ -4,6 +4,7 @@ ComfyUI lists the files of a folder it has never heard of as readily as those of
 nothing; what a node's input offers does.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -13,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from bootstrap.model_paths import content
-from services import volume
-from services.model_folders import KNOWN_FOLDERS, LOADERS, folders_of
+from services import plain_tree, volume
+from services.model_folders import KNOWN_FOLDERS, LEGACY_FOLDERS, LOADERS, folders_of
 from services.workspace import Workspace
 from tests.running import RunningSuite, free_ports, status_of
 
@@ -83,17 +83,10 @@ def test_the_loader_of_every_folder_offers_the_file_put_there(suite: RunningSuit
     assert Path(embedding).stem in embeddings
 
 
-@pytest.fixture
-def misspelt(tmp_path: Path, comfyui_dir: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """A ComfyUI whose configuration says `lora` where `loras` belongs; (port, files by folder)."""
-    workspace = Workspace(tmp_path)
-    workspace.custom_nodes.mkdir()
-    files = {folder: put_a_file_into(workspace.models, folder) for folder in ("loras", "vae")}
-    report = volume.VolumeReport("ok", str(tmp_path), "")
-    right = content(workspace, ("loras", "vae"), report)
-    wrong = right.replace(b"loras: models/loras", b"lora: models/loras")
-    assert wrong != right
-    (tmp_path / "paths.yaml").write_bytes(wrong)
+@contextlib.contextmanager
+def comfyui_with(paths: bytes, tmp_path: Path, comfyui_dir: Path) -> Iterator[int]:
+    """The port of a ComfyUI that was told `paths`."""
+    (tmp_path / "paths.yaml").write_bytes(paths)
     port = free_ports(1)[0]
     (tmp_path / "user").mkdir()
     process = subprocess.Popen(
@@ -121,15 +114,40 @@ def misspelt(tmp_path: Path, comfyui_dir: Path) -> Iterator[tuple[int, dict[str,
             assert process.poll() is None, "ComfyUI ended"
             assert time.monotonic() < until, "ComfyUI did not start"
             time.sleep(0.2)
-        yield port, files
+        yield port
     finally:
         process.terminate()
         process.wait(10)
 
 
-def test_a_misspelt_folder_is_noticed(misspelt: tuple[int, dict[str, str]]) -> None:
-    port, files = misspelt
-    object_info = json.loads(httpx.get(f"http://127.0.0.1:{port}/object_info", timeout=60).content)
-    listed = httpx.get(f"http://127.0.0.1:{port}/models/lora", timeout=10).json()
+def object_info_of(port: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(httpx.get(f"http://127.0.0.1:{port}/object_info", timeout=60).content)
+    return found
+
+
+def test_every_folder_of_a_plain_comfyui_is_offered_too(tmp_path: Path, comfyui_dir: Path) -> None:
+    workspace = Workspace(tmp_path)
+    workspace.custom_nodes.mkdir()
+    loadable = set(LOADERS) & set(folders_of(comfyui_dir))
+    files = {folder: put_a_file_into(workspace.root / plain_tree.ROOT, folder) for folder in loadable}
+    old = {new: put_a_file_into(workspace.root / plain_tree.ROOT, old) for old, new in LEGACY_FOLDERS.items()}
+    paths = content(workspace, KNOWN_FOLDERS, volume.VolumeReport("ok", str(tmp_path), ""))
+    with comfyui_with(paths, tmp_path, comfyui_dir) as port:
+        object_info = object_info_of(port)
+    assert loaders_without(object_info, files) == set()
+    assert loaders_without(object_info, old) == set()
+
+
+def test_a_misspelt_folder_is_noticed(tmp_path: Path, comfyui_dir: Path) -> None:
+    """`lora` where `loras` belongs."""
+    workspace = Workspace(tmp_path)
+    workspace.custom_nodes.mkdir()
+    files = {folder: put_a_file_into(workspace.models, folder) for folder in ("loras", "vae")}
+    right = content(workspace, ("loras", "vae"), volume.VolumeReport("ok", str(tmp_path), ""))
+    wrong = right.replace(b"loras: models/loras", b"lora: models/loras")
+    assert wrong != right
+    with comfyui_with(wrong, tmp_path, comfyui_dir) as port:
+        object_info = object_info_of(port)
+        listed = httpx.get(f"http://127.0.0.1:{port}/models/lora", timeout=10).json()
     assert files["loras"] in listed, "ComfyUI lists what no loader offers"
     assert loaders_without(object_info, files) == {"loras"}

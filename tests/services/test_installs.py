@@ -245,6 +245,16 @@ def test_the_bytes_of_a_partial_file_are_known(records: Installs, workspace: Wor
     assert records.partial_bytes(B) == 0
 
 
+@pytest.mark.parametrize("tree", ["models", "ComfyUI/models"])
+def test_a_file_that_lies_there_need_not_be_fetched(tree: str, records: Installs, workspace: Workspace) -> None:
+    folder = workspace.root / tree / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "a.safetensors").write_bytes(b"x" * 99)
+    assert records.partial_bytes(A) == 0
+    (folder / "a.safetensors").write_bytes(b"x" * 100)
+    assert records.partial_bytes(A) == 100
+
+
 def test_a_preset_that_left_the_catalogue_keeps_its_files() -> None:
     assert installs.as_preset(install(preset("P", A, B))).files == (A, B)
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from bootstrap.deadline import run_within
+from bootstrap.users import User, as_user
 from services import plain_tree
 from services.artifacts import Artifact
 from services.downloads import Fetcher
@@ -77,6 +79,55 @@ def test_a_link_in_the_tree_leads_nowhere(workspace: Workspace, tmp_path: Path) 
     (workspace.root / plain_tree.ROOT / "loras").symlink_to(tmp_path / "secret")
     assert [file.name for file in ModelIndex(workspace).scan().values()] == ["b.ckpt"]
     assert "loras" not in plain_tree.folders(workspace, ("loras", "vae"))
+
+
+def test_a_file_that_is_a_link_is_known_while_it_stays_on_the_volume(workspace: Workspace, tmp_path: Path) -> None:
+    blob = put(workspace, "../blobs/1")
+    outside = tmp_path / "outside.ckpt"
+    outside.write_bytes(DATA)
+    loras = workspace.root / plain_tree.ROOT / "loras"
+    loras.mkdir(parents=True)
+    (loras / "inside.ckpt").symlink_to(blob)
+    (loras / "outside.ckpt").symlink_to(outside)
+    assert [file.name for file in ModelIndex(workspace).scan().values()] == ["inside.ckpt"]
+    assert plain_tree.find(workspace, "loras", "inside.ckpt") == loras / "inside.ckpt"
+    assert plain_tree.find(workspace, "loras", "outside.ckpt") is None
+
+
+def test_a_file_behind_a_linked_folder_is_not_taken(
+    workspace: Workspace, fetcher: Fetcher, model_host: ModelHost, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "a.ckpt").write_bytes(DATA)
+    put(workspace, "vae/b.ckpt")
+    (workspace.root / plain_tree.ROOT / "loras").symlink_to(tmp_path / "secret")
+    fetcher.fetch(wanted(model_host))
+    assert (workspace.models / "loras" / "a.ckpt").read_bytes() == DATA
+
+
+@pytest.mark.parametrize("closed", ["ComfyUI", "ComfyUI/models"])
+def test_a_tree_that_is_closed_to_us_is_none(open_folder: Path, closed: str) -> None:
+    workspace = Workspace(open_folder)
+    put(workspace, "loras/a.ckpt")
+    (open_folder / closed).chmod(0o000)
+
+    def look() -> bytes:
+        listed = ModelIndex(workspace).scan()
+        return str((plain_tree.models_of(workspace), plain_tree.folders(workspace, ("loras",)), listed)).encode()
+
+    nobody = User("nobody", 65534, 65534) if os.geteuid() == 0 else None
+    try:
+        assert run_within(5, as_user(nobody, look)) == b"(None, {}, {})"
+    finally:
+        (open_folder / closed).chmod(0o755)
+
+
+def test_a_file_that_is_closed_to_us_is_not_taken(open_folder: Path) -> None:
+    workspace = Workspace(open_folder)
+    put(workspace, "loras/a.ckpt").chmod(0o000)
+    nobody = User("nobody", 65534, 65534) if os.geteuid() == 0 else None
+    found = as_user(nobody, lambda: str(plain_tree.find(workspace, "loras", "a.ckpt")).encode())
+    assert run_within(5, found) == b"None"
 
 
 def test_the_right_file_is_taken_where_it_lies(workspace: Workspace, fetcher: Fetcher, model_host: ModelHost) -> None:

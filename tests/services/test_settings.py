@@ -76,6 +76,22 @@ def test_two_equal_ports_are_refused(ports: dict[str, str]) -> None:
     assert "must differ" in problems(ports)["COMFYUI_PORT"]
 
 
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        ({"JUPYTER": "on", "JUPYTER_PORT": "3000"}, "JUPYTER_PORT"),
+        ({"CODE_SERVER": "on", "DASHBOARD_PORT": "7777"}, "CODE_SERVER_PORT"),
+        ({"CODE_SERVER": "on", "JUPYTER": "on", "JUPYTER_PORT": "7777"}, "JUPYTER_PORT"),
+    ],
+)
+def test_a_developers_program_needs_a_port_of_its_own(environ: dict[str, str], name: str) -> None:
+    assert set(problems(environ)) == {name}
+
+
+def test_the_port_of_a_developers_program_that_is_off_is_free() -> None:
+    assert load({"DASHBOARD_PORT": "8888", "COMFYUI_PORT": "7777"}).dashboard_port == 8888
+
+
 def test_equal_ports_are_reported_beside_other_bad_values() -> None:
     assert set(problems({"DASHBOARD_PORT": "3000", "AUTH": "perhaps"})) == {"COMFYUI_PORT", "AUTH"}
 

@@ -1,10 +1,12 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from services.settings import APP_DIR
 from services.volume import VolumeReport, examine, hung, keep_report, last_report
 from services.workspace import Workspace
 from tests.fakes.faulty_volume import MountedVolume, mounted
@@ -138,3 +140,14 @@ def test_a_report_that_cannot_be_read_is_none(data: bytes | None, tmp_path: Path
     if data is not None:
         (tmp_path / "volume.json").write_bytes(data)
     assert last_report(tmp_path) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root only")
+def test_root_that_may_not_write_is_told_whom_to_start_as(open_folder: Path) -> None:
+    open_folder.chmod(0o755)
+    os.chown(open_folder, 777, 778)
+    drop = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"]
+    command = [*drop, sys.executable, "-m", "bootstrap.probe"]
+    environ = {"WORKSPACE": str(open_folder)}
+    said = subprocess.run(command, cwd=APP_DIR, env=environ, stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert "--user 777:778" in said
