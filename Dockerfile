@@ -140,15 +140,25 @@ COPY image/code-server/package.json image/code-server/package-lock.json ./
 # What talks to terminals and files is compiled, from the headers that are here: its packages would also take binaries
 # from elsewhere. The program brings the Node.js it was built for.
 ENV npm_config_build_from_source=true npm_config_nodedir=/usr/local
+# hadolint ignore=SC2016
 RUN --mount=type=cache,target=/root/.npm npm ci --omit=dev --no-audit --no-fund \
     && mkdir bin && cp "$(command -v node)" bin/node \
     && printf '#!/bin/sh\nexec /opt/code-server/bin/node /opt/code-server/node_modules/code-server/out/node/entry.js "$@"\n' \
         > bin/code-server \
     && chmod 755 bin/code-server \
-    && find . -depth \( -path '*/build/Release/obj.target' -o -name deps -path '*/build/*' -o -name '*.map' \) \
-        -exec rm -rf {} +
+    # what only its compiler, other machines or somebody's account needs
+    && rm -rf node_modules/code-server/lib/vscode/extensions/copilot \
+        node_modules/code-server/lib/vscode/node_modules/@github/copilot-sdk-linux-* \
+        node_modules/code-server/lib/vscode/node_modules/@microsoft/mxc-sdk/bin \
+        node_modules/code-server/lib/vscode/node_modules/@vscode/sqlite3/deps \
+    && find . -depth \( -path '*/build/Release/obj*' -o -name '*.map' -o -name '*.o' -o -name '*.a' \) -exec rm -rf {} +
 
 FROM builder-full AS builder-dev
+# A login shell, which JupyterLab's terminals are, forgets the PATH it was given.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends libgssapi-krb5-2 \
+    && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*.log /var/log/apt \
+    && echo 'PATH=/app/venv/bin:$PATH' > /etc/profile.d/comfyui.sh
 RUN --mount=type=bind,from=uv,source=/uv,target=/usr/local/bin/uv \
     --mount=type=bind,source=image/jupyter.lock,target=/build/jupyter.lock \
     --mount=type=cache,target=/root/.cache/uv \

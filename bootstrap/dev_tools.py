@@ -14,6 +14,7 @@ import msgspec
 
 from bootstrap import comfyui
 from bootstrap.comfyui import Launch
+from bootstrap.users import Users
 from services import dev_tools, settings
 from services.dev_tools import DevTool
 from services.settings import APP_DIR, Settings
@@ -24,12 +25,24 @@ SHELL = "/bin/bash"
 KERNEL_STOP_SECONDS = 2.0
 
 
-def not_installed(settings: Settings) -> list[str]:
+def startable(settings: Settings, users: Users) -> tuple[DevTool, ...]:
+    """Those that are on and installed; none where ComfyUI has to run as the suite's user: they are shells."""
+    return () if _shares_user(users) else dev_tools.installed(settings)
+
+
+def _shares_user(users: Users) -> bool:
+    return users.suite is not None and users.suite == users.comfyui
+
+
+def problems(settings: Settings, users: Users) -> list[str]:
     """A sentence for each tool that is on and cannot be started."""
+    startable_ones = startable(settings, users)
     return [
-        f"{tool.switch}=on, but {tool.program} is not there: only the dev image has it, the rest runs without it"
+        f"{tool.switch}=on, but {tool.title} is not started as the user who can read the suite's secrets"
+        if tool.is_installed
+        else f"{tool.switch}=on, but {tool.program} is not there: only the dev image has it, the rest runs without it"
         for tool in dev_tools.switched_on(settings)
-        if not tool.is_installed
+        if tool not in startable_ones
     ]
 
 

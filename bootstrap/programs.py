@@ -3,6 +3,7 @@
 import os
 import re
 import resource
+import secrets
 import socket
 import tempfile
 from collections.abc import Mapping
@@ -126,14 +127,15 @@ def write_configuration(settings: Settings, users: Users, python: Path, output_d
         "as_nginx": "user root;" if os.geteuid() == 0 and users.suite is None else "",
         # supervisord warns when it runs as root without having been told to.
         "as_supervisor": "user = root" if os.geteuid() == 0 else "",
+        "supervisor_password": _supervisor_password(settings, users),
         "socket_owner": f"chown = {users.suite.name}:{users.group}" if users.suite else "",
         # ComfyUI's user cannot read the files these name, and has no use for them.
         "no_secrets": ",".join(f'{name}_FILE=""' for name in SECRET_NAMES),
         **_nginx_values(settings),
     }
-    for problem in dev_tools.not_installed(settings):
+    for problem in dev_tools.problems(settings, users):
         print(problem, flush=True)
-    tools = installed(settings)
+    tools = dev_tools.startable(settings, users)
     values |= {
         "behind_login": _behind_login(settings, tools, values),
         "dev_names": "".join(f", {tool.name}" for tool in tools),
@@ -146,8 +148,20 @@ def write_configuration(settings: Settings, users: Users, python: Path, output_d
         (APP_DIR / "supervisord.conf", supervisor_file),
         (APP_DIR / "nginx" / "nginx.conf", settings.state_dir / "nginx" / "nginx.conf"),
     ):
-        write_atomic(target, _filled_in(template, values).encode(), mode=0o644)
+        _write_private(target, _filled_in(template, values).encode(), users.suite)
     return supervisor_file
+
+
+def _supervisor_password(settings: Settings, users: Users) -> str:
+    password = secrets.token_hex(16)
+    _write_private(settings.supervisor_password_file, password.encode(), users.suite)
+    return password
+
+
+def _write_private(file: Path, content: bytes, owner: User | None) -> None:
+    write_atomic(file, content, mode=0o600)
+    if owner:
+        os.chown(file, owner.uid, owner.gid)
 
 
 def comfyui_directories(settings: Settings, report: VolumeReport, users: Users) -> dict[str, Path]:
@@ -185,9 +199,7 @@ def move_secrets_to_files(environ: dict[str, str], settings: Settings, users: Us
         environ.pop(f"{name}_FILE", None)
         if secret:
             file = settings.state_dir / "secrets" / name
-            write_atomic(file, secret.reveal().encode(), mode=0o600)
-            if users.suite:
-                os.chown(file, users.suite.uid, users.suite.gid)
+            _write_private(file, secret.reveal().encode(), users.suite)
             environ[f"{name}_FILE"] = str(file)
 
 

@@ -76,7 +76,8 @@ def _checks(config: Settings) -> dict[str, Callable[[], bool]]:
 def queue_works(config: Settings) -> bool:
     """Redis answers and every worker runs."""
     try:
-        found = [process for process in Processes(config.supervisor_socket).all() if process.name.startswith("worker")]
+        processes = Processes(config.supervisor_socket, config.supervisor_password_file).all()
+        found = [process for process in processes if process.name.startswith("worker")]
     except Unavailable:
         return False
     return bool(found) and all(process.state == "running" for process in found) and redis_answers(config.redis_socket)

@@ -23,12 +23,15 @@ DEBIAN = {
     "curl": "curl",
     "git": "GPL-2.0-only",
     "less": "GPL-3.0-or-later OR BSD-2-Clause",
+    "libgssapi-krb5-2": "MIT",
     "nano": "GPL-3.0-or-later",
     "nginx": "BSD-2-Clause",
     "redis-server": "BSD-3-Clause",
     "ripgrep": "MIT OR Unlicense",
     "tini": "MIT",
 }
+# Stages of the Dockerfile of which only what they make is in the image.
+BUILD_ONLY = {"git", "code-server"}
 LONGEST_LICENCE = 60
 LONG_NAMES = {
     "MIT License": "MIT",
@@ -55,6 +58,7 @@ The suite itself is under the [MIT licence](../LICENSE). The image also holds, e
 | Python | PSF-2.0 |
 | NVIDIA's base image, and the CUDA libraries in PyTorch's packages | NVIDIA's own |
 | PyTorch: `torch`, `torchvision`, `torchaudio` | BSD-3-Clause |
+| code-server in `dev`, without Copilot | MIT; what it is made of: `ThirdPartyNotices.txt` beside it |
 | custom nodes of the larger variants | in `image/custom-nodes.toml`, each with its commit |
 
 What ComfyUI fixes the version of itself (its front end, templates and documents) comes as it asks, and is not listed.
@@ -112,9 +116,11 @@ def bundled(root: Path) -> list[Package]:
 def debian(root: Path) -> list[Package]:
     """What the Dockerfile installs. Raises SetupError for a package that DEBIAN lacks."""
     text = re.sub(r"\\\n", " ", (root / "Dockerfile").read_text())
+    stages = re.split(r"^FROM .* AS ", text, flags=re.MULTILINE)
+    shipped = "".join(stage for stage in stages if stage.partition("\n")[0] not in BUILD_ONLY)
     names = {
         word
-        for arguments in re.findall(r"apt-get install ([^&\n]*)", text)
+        for arguments in re.findall(r"apt-get install ([^&\n]*)", shipped)
         for word in arguments.split()
         if not word.startswith("-")
     }

@@ -30,10 +30,11 @@ class Process(Struct, frozen=True):
 
 
 class Processes:
-    """Blocking: each call is a round trip to supervisord."""
+    """Blocking: each call is a round trip to supervisord. `password_file`: None for one that asks for none."""
 
-    def __init__(self, supervisor_socket: Path) -> None:
+    def __init__(self, supervisor_socket: Path, password_file: Path | None = None) -> None:
         self._socket = supervisor_socket
+        self._password_file = password_file
 
     def all(self) -> list[Process]:
         """Raises Unavailable when supervisord does not answer."""
@@ -62,7 +63,8 @@ class Processes:
         # One connection per call: calls come from several threads at once.
         transport = _UnixTransport(self._socket)
         try:
-            with xmlrpc.client.ServerProxy("http://supervisord", transport=transport) as proxy:
+            login = f"suite:{self._password_file.read_text(encoding='utf-8')}@" if self._password_file else ""
+            with xmlrpc.client.ServerProxy(f"http://{login}supervisord", transport=transport) as proxy:
                 return getattr(proxy.supervisor, method)(*arguments)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode == _SHUTDOWN_STATE:
@@ -100,6 +102,7 @@ class _UnixTransport(xmlrpc.client.Transport):
         self._path = path
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        _, self._extra_headers, _ = self.get_host_info(host)
         connection = _UnixConnection(self._path)
         # Where `close()` looks for it.
         self._connection = host, connection

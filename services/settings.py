@@ -258,6 +258,10 @@ class Settings:
         return self.sockets_dir / "supervisor.sock"
 
     @property
+    def supervisor_password_file(self) -> Path:
+        return self.sockets_dir / "supervisor.password"
+
+    @property
     def doorbell_socket(self) -> Path:
         return self.sockets_dir / "reconciler.sock"
 

@@ -33,7 +33,7 @@ class SystemFeed:
         self._hub = hub
         self._boot = BootRecord(settings.state_dir)
         self._ledger = StartLedger(settings.state_dir)
-        self._processes = Processes(settings.supervisor_socket)
+        self._processes = Processes(settings.supervisor_socket, settings.supervisor_password_file)
         self._sampler: Sampler | None = None
         self._started = time.monotonic()
         self._lock = asyncio.Lock()

@@ -6,9 +6,12 @@ import pytest
 
 from bootstrap import dev_tools
 from bootstrap.comfyui import Launch
+from bootstrap.users import User, Users
 from services.dev_tools import DevTool, switched_on
 from services.settings import SECRET_NAMES, Settings
 from tests.bootstrap.conftest import MakeSettings
+
+SEPARATE = Users(User("suite", 1, 1), User("comfyui", 2, 1), "workspace", ())
 
 
 @pytest.fixture
@@ -32,8 +35,15 @@ def test_nothing_is_on_unless_asked_for(make_settings: MakeSettings) -> None:
 
 
 def test_what_is_on_and_not_installed_is_said_in_a_sentence(both_on: Settings) -> None:
-    (problem,) = dev_tools.not_installed(both_on)
+    (problem,) = dev_tools.problems(both_on, SEPARATE)
     assert problem.startswith("JUPYTER=on, but /nonexistent/jupyter-lab is not there")
+    assert [tool.name for tool in dev_tools.startable(both_on, SEPARATE)] == ["code-server"]
+
+
+def test_none_is_started_as_the_user_who_can_read_secrets(both_on: Settings) -> None:
+    shared = replace(SEPARATE, comfyui=SEPARATE.suite)
+    assert dev_tools.startable(both_on, shared) == ()
+    assert "is not started as the user who can read the suite's secrets" in dev_tools.problems(both_on, shared)[0]
 
 
 def test_it_listens_on_its_socket_alone(tool: DevTool, both_on: Settings) -> None:

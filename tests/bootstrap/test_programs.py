@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ import pytest
 from bootstrap import programs
 from bootstrap.deadline import run_within
 from bootstrap.programs import CannotStart, fill_in
-from bootstrap.users import Users, as_user
+from bootstrap.users import User, Users, as_user
 from services.settings import SECRET_NAMES, Settings, load
 from services.volume import VolumeReport
 from tests.bootstrap.conftest import MakeSettings
@@ -340,7 +341,8 @@ def test_a_developers_program_that_cannot_run_leaves_no_trace(
 
 
 def test_the_developers_programs_run_as_comfyuis_user(make_settings: MakeSettings, real_users: Users) -> None:
-    file = write(make_settings(**dev_tools_on()), real_users)
+    separate = replace(real_users, comfyui=real_users.suite and User("nobody", 65534, 65534))
+    file = write(make_settings(**dev_tools_on()), separate)
     sections = file.read_text().split("[program:")
     users = {section.partition("]")[0]: re.findall(r"^user = (.*)$", section, re.MULTILINE) for section in sections}
     assert users["code-server"] == users["jupyter"] == users["comfyui"]

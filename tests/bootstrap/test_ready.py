@@ -19,6 +19,8 @@ from services.settings import Settings
 CONFIGURATION = """
 [unix_http_server]
 file = {sockets}/supervisor.sock
+username = suite
+password = let-me-in
 [supervisord]
 nodaemon = true
 logfile = {sockets}/supervisord.log
@@ -48,7 +50,8 @@ def supervisord(settings: Settings) -> Iterator[Processes]:
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(file)]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        processes = Processes(settings.supervisor_socket)
+        settings.supervisor_password_file.write_text("let-me-in")
+        processes = Processes(settings.supervisor_socket, settings.supervisor_password_file)
         wait_for(lambda: "running" in states(processes), "the first worker")
         yield processes
     finally:

@@ -245,9 +245,12 @@ def test_one_that_is_not_installed_is_named_and_the_rest_starts(new_suite: Calla
         assert client.get("/open/jupyter").status_code == 404
 
 
-def test_on_runpod_a_ticket_takes_the_login_there(new_suite: Callable[..., RunningSuite]) -> None:
+def test_on_runpod_a_ticket_takes_the_login_there(
+    new_suite: Callable[..., RunningSuite], stand_in_comfyui: Callable[[str], dict[str, str]]
+) -> None:
     # Whether it runs does not matter here: nginx and the dashboard alone are asked.
-    suite = new_suite(RUNPOD_POD_ID="abc123", **settings_for(Path("/bin/false"))).start()
+    tools, comfyui = settings_for(Path("/bin/false")), stand_in_comfyui("echo")
+    suite = new_suite(comfyui=True, RUNPOD_POD_ID="abc123", **tools, **comfyui).start()
     dashboard = f"abc123-{suite.ports[0]}.proxy.runpod.net"
     jupyter = f"abc123-{port_of(suite, 'jupyter')}.proxy.runpod.net"
     https = {"X-Forwarded-Proto": "https"}
@@ -265,3 +268,23 @@ def test_on_runpod_a_ticket_takes_the_login_there(new_suite: Callable[..., Runni
 
 def uid_of(suite: RunningSuite, program: str) -> int:
     return Path(f"/proc/{suite.pid_of(program)}").stat().st_uid
+
+
+@pytest.mark.parametrize("target", ["supervisor.sock", "redis.sock", "dashboard.sock"])
+def test_a_link_in_its_sockets_place_leads_to_none_of_the_suites(
+    suite: RunningSuite, client: httpx.Client, target: str
+) -> None:
+    """nginx follows the link, and may reach what it leads to: whoever answers there must ask for more."""
+    address = f"http://127.0.0.1:{port_of(suite, 'jupyter')}"
+    socket = suite.state / "dev" / "jupyter.sock"
+    kept = socket.rename(socket.with_suffix(".kept"))
+    socket.symlink_to(suite.state / "sockets" / target)
+    try:
+        call = "<methodCall><methodName>supervisor.getAllProcessInfo</methodName></methodCall>"
+        for path in ("/RPC2", "/api/presets/", "/logtail/suite:dashboard"):
+            answer = client.post(f"{address}{path}", content=call, headers={"Origin": address})
+            assert answer.status_code in {401, 403, 404, 405, 502, 503}, answer.text
+            assert "dashboard" not in answer.text or answer.status_code in {401, 503}
+    finally:
+        socket.unlink()
+        kept.rename(socket)
