@@ -155,6 +155,7 @@ RUN --mount=type=cache,target=/root/.npm npm ci --omit=dev --no-audit --no-fund 
 
 FROM builder-full AS builder-dev
 # A login shell, which JupyterLab's terminals are, forgets the PATH it was given.
+# hadolint ignore=SC2016
 RUN apt-get update \
     && apt-get install -y --no-install-recommends libgssapi-krb5-2 \
     && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/*.log /var/log/apt \

@@ -37,7 +37,8 @@ def nginx_configuration(tmp_path: Path) -> Path:
     dev_tools = {"CODE_SERVER": "on", "JUPYTER": "on"}
     installed = dict.fromkeys(("CODE_SERVER_PROGRAM", "JUPYTER_PROGRAM"), sys.executable)
     settings = load({**given, **dev_tools, **installed})
-    (tmp_path / "nginx").mkdir()
+    for name in ("nginx", "sockets"):
+        (tmp_path / name).mkdir()
     programs.write_configuration(settings, users.Users(None, None, None, ()), Path(sys.executable), tmp_path / "output")
     return tmp_path / "nginx" / "nginx.conf"
 
