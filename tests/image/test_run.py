@@ -1,5 +1,6 @@
 """Containers of the image: what a user, an orchestrator and an attacker meet."""
 
+import functools
 import hashlib
 import io
 import os
@@ -16,6 +17,7 @@ from image.engine import EngineError
 from tests.e2e.test_install_and_run import MODEL, picture, tiny_preset, upload
 from tests.fakes.model_host import ModelHost
 from tests.image.container import CAPABILITIES, STATE_DIR, RunningContainer
+from tests.running import free_ports
 
 pytestmark = pytest.mark.engine
 
@@ -245,6 +247,25 @@ def test_a_plain_comfyui_tree_is_used_in_place(
     assert old.stat().st_mtime_ns == before.st_mtime_ns
     assert hashlib.sha256(old.read_bytes()).digest() == hashlib.sha256(MODEL).digest()
     assert not list((container.workspace / "models" / "upscale_models").glob("*.safetensors"))
+
+
+def test_the_developers_programs_are_behind_the_login(new_container: Callable[..., RunningContainer]) -> None:
+    code_server, jupyter = free_ports(2)
+    ports = {"CODE_SERVER_PORT": str(code_server), "JUPYTER_PORT": str(jupyter)}
+    container = new_container(*HARDENED, variant="dev", CODE_SERVER="on", JUPYTER="on", **ports).start()
+    for port, path, text in ((code_server, "/", "code-server"), (jupyter, "/lab", "JupyterLab")):
+        address = f"http://127.0.0.1:{port}"
+        assert httpx.get(f"{address}/").status_code in {401, 503}
+        with container.client() as client:
+            headers = {"Origin": address, "Accept": "text/html"}
+            page = functools.partial(client.get, f"{address}{path}", headers=headers, follow_redirects=True)
+            container.wait_for(functools.partial(lambda page: page().status_code == 200, page), text)
+            assert text in page().text
+    lines = container.execute("python", "-c", PROCESSES).splitlines()
+    shells = {line.split("|")[0] for line in lines if "/opt/code-server" in line or "/opt/jupyter" in line}
+    assert shells == {COMFYUI}
+    container.stop()
+    assert container.inspect(".State.ExitCode") == 0
 
 
 def test_bad_settings_end_it_with_a_sentence(new_container: Callable[..., RunningContainer]) -> None:
