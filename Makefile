@@ -17,7 +17,7 @@ VENV := .build/venv/bin
 PROVISION := @$(PYTHON) -m provision
 WITH_COMFYUI := @set -a; . ./.build/comfyui.env; exec
 
-.PHONY: help run test lint types check bench frontend comfyui packages lock audit licences clean
+.PHONY: help run test lint types check bench image image-test image-run frontend comfyui packages lock audit licences clean
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 

@@ -54,6 +54,5 @@ target "image" {
     "org.opencontainers.image.description" = "ComfyUI with one login, one dashboard and durable model downloads"
     "org.opencontainers.image.version"     = VERSION
     "org.opencontainers.image.revision"    = REVISION
-    "org.opencontainers.image.licenses"    = "MIT AND GPL-3.0-only"
   }
 }

@@ -26,12 +26,12 @@ KERNEL_STOP_SECONDS = 2.0
 
 
 def startable(settings: Settings, users: Users) -> tuple[DevTool, ...]:
-    """Those that are on and installed; none where ComfyUI has to run as the suite's user: they are shells."""
+    """Those that are on and installed; none where root could not give ComfyUI a user of its own: they are shells."""
     return () if _shares_user(users) else dev_tools.installed(settings)
 
 
 def _shares_user(users: Users) -> bool:
-    return users.suite is not None and users.suite == users.comfyui
+    return os.geteuid() == 0 and (users.suite is None or users.suite == users.comfyui) and bool(users.missing)
 
 
 def problems(settings: Settings, users: Users) -> list[str]:
@@ -78,7 +78,7 @@ def arguments(tool: DevTool, config: Settings, launch: Launch) -> list[str]:
 
 
 def environment(config: Settings, launch: Launch) -> Mapping[str, str]:
-    """ComfyUI's, and where they keep what they are told. A terminal finds ComfyUI's `python` and `pip` first."""
+    """ComfyUI's, and where they keep what they are told. A terminal finds ComfyUI's `python` first."""
     own = comfyui.environment(config)
     # IPython would put its packages before those that the kernel itself needs.
     del own["VIRTUAL_ENV"]

@@ -12,6 +12,7 @@ from image import build, engine, stand_ins
 from image.engine import Engine, EngineError, OwnEngine
 
 ROOT = Path(__file__).resolve().parent.parent
+PASSED_ON = ("DASHBOARD_PASSWORD", "HF_TOKEN", "CIVITAI_TOKEN", "CODE_SERVER", "JUPYTER")
 ENGINE_DIR = ROOT / ".build" / "engine"
 
 
@@ -42,6 +43,10 @@ def _build(docker: Engine, target: str, with_stand_ins: bool) -> None:
         build.with_stand_ins(
             docker, ROOT, variant, tag, stand_ins.make(docker, ROOT, os.environ.get("SUITE", "bookworm"))
         )
+    elif docker.network:
+        raise EngineError(
+            "no Docker answers here: install it, or build with stand-ins for the bases (ARGS=--stand-ins)"
+        )
     else:
         docker.show("buildx", "bake", f"--file={ROOT}/docker-bake.hcl", "--load", target)
     for layer in build.layers(docker, tag):
@@ -53,10 +58,14 @@ def _run(docker: Engine, target: str, workspace: Path) -> None:
     """Becomes `docker run`, so that Ctrl-C reaches the container."""
     tag = build.planned(docker, ROOT, target)["tags"][0]
     workspace.mkdir(exist_ok=True)
-    network = [f"--network={docker.network}"] if docker.network else ["--publish=8080:8080", "--publish=3000:3000"]
+    network = (
+        [f"--network={docker.network}"]
+        if docker.network
+        else [f"--publish=127.0.0.1:{port}:{port}" for port in (8080, 3000, 7777, 8888)]
+    )
     gpu = ["--gpus=all"] if Path("/dev/nvidia0").exists() else []
-    secrets = [f"--env={name}" for name in ("DASHBOARD_PASSWORD", "HF_TOKEN", "CIVITAI_TOKEN") if name in os.environ]
-    command = ["docker", "run", "--rm", *network, *gpu, *secrets, f"--volume={workspace}:/workspace", tag]
+    given = [f"--env={name}" for name in PASSED_ON if name in os.environ]
+    command = ["docker", "run", "--rm", *network, *gpu, *given, f"--volume={workspace}:/workspace", tag]
     os.execvpe(command[0], command, dict(docker.environment))
 
 

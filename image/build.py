@@ -51,12 +51,15 @@ def planned(engine: Engine, context: Path, target: str) -> Plan:
 def layers(engine: Engine, image: str) -> list[Layer]:
     """From the base's to the last. Raises EngineError."""
     history = engine.docker("history", "--no-trunc", "--human=false", "--format={{json .}}", image).splitlines()
-    entries = [json.loads(line) for line in reversed(history)]
-    made = [
-        entry for entry in entries if entry["CreatedBy"].startswith(("RUN", "COPY", "WORKDIR")) or entry is entries[0]
-    ]
+    made = [entry for line in reversed(history) if _makes_a_layer((entry := json.loads(line))["CreatedBy"])]
     digests = json.loads(engine.docker("inspect", "--format={{json .RootFS.Layers}}", image))
     if len(made) != len(digests):
         raise EngineError(f"{image} has {len(digests)} layers, and a history of {len(made)}")
     pairs = zip(digests, made, strict=True)
     return [Layer(digest, entry["CreatedBy"], int(entry["Size"])) for digest, entry in pairs]
+
+
+def _makes_a_layer(step: str) -> bool:
+    """Of a base that was imported, nothing is known; older builders wrote every step as a shell's."""
+    words = step.removeprefix("/bin/sh -c ").removeprefix("#(nop) ").split(maxsplit=1)
+    return not words or words[0] in {"RUN", "COPY", "ADD", "WORKDIR"} or not words[0].isupper()

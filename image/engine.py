@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGES = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "containerd")
-# From the machine's own release: what they link against must be there.
-NEEDED = {"runc": "runc", "iptables": "iptables", "mmdebstrap": "mmdebstrap"}
+# program: the package of the machine's own release that brings it
+NEEDED = {"runc": "runc", "iptables": "iptables"}
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -115,10 +115,7 @@ class OwnEngine:
             )
 
     def _install(self) -> None:
-        missing = [package for program, package in NEEDED.items() if not shutil.which(program)]
-        if missing:
-            _run("apt-get", "update", "-qq")
-            _run("apt-get", "install", "-qq", "-y", "--no-install-recommends", *missing)
+        install_missing(NEEDED)
         if (self._folder / "config").exists():
             return
         debs = self._folder / "debs"
@@ -156,6 +153,16 @@ def find(folder: Path) -> Engine:
     if shutil.which("docker") and answers(machine):
         return machine
     return OwnEngine(folder).start()
+
+
+def install_missing(programs: Mapping[str, str]) -> None:
+    """`programs`: name -> Debian's package. Raises EngineError."""
+    missing = [package for program, package in programs.items() if not shutil.which(program)]
+    if missing and os.geteuid() != 0:
+        raise EngineError(f"as root these would be installed: {' '.join(missing)}; install them, or run this as root")
+    if missing:
+        _run("apt-get", "update", "-qq")
+        _run("apt-get", "install", "-qq", "-y", "--no-install-recommends", *missing)
 
 
 def answers(engine: Engine) -> bool:

@@ -20,8 +20,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from image.engine import Engine, EngineError
+from image.engine import KEYRING, Engine, EngineError, install_missing
 
+NEEDED = {"mmdebstrap": "mmdebstrap", "unzip": "unzip"}
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 # Where a proxy signs anew what registries send, the machine says so in these; what runs in a build must trust it too.
 TRUST_SETTINGS = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
@@ -38,8 +39,12 @@ class StandIns:
 
 def make(engine: Engine, root: Path, suite: str = "bookworm", torch: str = "2.13.0") -> StandIns:
     """`root` is the checkout; `make comfyui` and the test packages must be there. Raises EngineError."""
+    install_missing(NEEDED)
+    if not KEYRING.exists():
+        install_missing({KEYRING.name: "debian-archive-keyring"})
     folder = root / ".build" / "image" / suite
     folder.mkdir(parents=True, exist_ok=True)
+    wheels, backend = _wheels(root, folder, torch) if suite == "bookworm" else (_empty(folder / "wheels"), "pypi")
     base = f"stand-in/{suite}"
     if not _has(engine, base):
         _import(engine, _debian(folder, suite), base)
@@ -53,13 +58,13 @@ def make(engine: Engine, root: Path, suite: str = "bookworm", torch: str = "2.13
             "RUNTIME_BASE": base,
             "NODE_IMAGE": "stand-in/node",
             "UV_IMAGE": "stand-in/uv",
-            "TORCH_BACKEND": "pypi",
+            "TORCH_BACKEND": backend,
             "TORCH_VERSION": torch,
         },
         contexts={
             "python": _python(folder),
             "comfyui": root / ".build" / "comfyui",
-            "wheels": _wheels(root, folder, torch) if suite == "bookworm" else _empty(folder / "wheels"),
+            "wheels": wheels,
             "nodes-standard": root / "tests/fakes/nodes-standard",
             "nodes-full": root / "tests/fakes/nodes-full",
         },
@@ -113,13 +118,18 @@ def _python(folder: Path) -> Path:
     return python
 
 
-def _wheels(root: Path, folder: Path, torch: str) -> Path:
+def _wheels(root: Path, folder: Path, torch: str) -> tuple[Path, str]:
+    """torch's CPU build for the base's Python and TORCH_BACKEND; where pip finds none an empty folder and `cpu`."""
     wheels = folder / "wheels"
     if not wheels.exists():
         part = _empty(folder / "wheels.part")
-        _pip(root, "download", "-q", "--no-deps", "-d", part, f"torch=={torch}")
+        for_the_base = ("--only-binary", ":all:", "--python-version", "3.11")
+        _pip(root, "download", "-q", "--no-deps", *for_the_base, "-d", part, f"torch=={torch}")
+        for wheel in part.iterdir():
+            if "+cpu" not in wheel.name:
+                wheel.unlink()
         part.rename(wheels)
-    return wheels
+    return wheels, "pypi" if any(wheels.iterdir()) else "cpu"
 
 
 def _pip(root: Path, *arguments: str | Path) -> None:
@@ -155,7 +165,10 @@ def _layer(engine: Engine, base: str, image: str, files: str) -> None:
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise EngineError(f"there is no {command[0]} here: install it") from None
     if done.returncode:
         said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-10:])
         raise EngineError(f"{command[0]} failed:\n{said}")

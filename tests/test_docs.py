@@ -69,6 +69,7 @@ def test_every_make_target_says_what_it_does() -> None:
     makefile = (ROOT / "Makefile").read_text()
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
     assert phony is not None
+    assert set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE)) == set(phony[1].split())
     for target in phony[1].split():
         assert re.search(rf"^{target}:[^#\n]*## \S", makefile, re.MULTILINE), target
 

@@ -15,6 +15,16 @@ from tests.services.conftest import faulty_volume, full_folder
 
 __all__ = ["faulty_volume", "full_folder"]
 
+# What a test mounts there nobody else sees. In a chroot the root is no mount point, and cannot be made private; whoever
+# made the chroot has done it.
+IN_A_NAMESPACE = [
+    "unshare",
+    *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]),
+    "--mount",
+    "--propagation=unchanged",
+]
+PRIVATE_MOUNTS = "mount --make-rprivate / 2>/dev/null || true; "
+
 MakeSettings = Callable[..., Settings]
 
 

@@ -41,7 +41,7 @@ def test_what_is_on_and_not_installed_is_said_in_a_sentence(both_on: Settings) -
 
 
 def test_none_is_started_as_the_user_who_can_read_secrets(both_on: Settings) -> None:
-    shared = replace(SEPARATE, comfyui=SEPARATE.suite)
+    shared = replace(SEPARATE, comfyui=SEPARATE.suite, missing=("why",))
     assert dev_tools.startable(both_on, shared) == ()
     assert "is not started as the user who can read the suite's secrets" in dev_tools.problems(both_on, shared)[0]
 

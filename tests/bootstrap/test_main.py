@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.settings import APP_DIR, Settings
-from tests.bootstrap.conftest import MakeSettings
+from tests.bootstrap.conftest import IN_A_NAMESPACE, PRIVATE_MOUNTS, MakeSettings
 
 
 def run(module: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -48,10 +48,10 @@ def test_a_state_folder_that_cannot_be_made_ends_the_start_with_a_sentence(make_
 
 
 def test_no_folder_for_temporary_files_ends_the_start_with_a_sentence(make_settings: MakeSettings) -> None:
-    mount = 'mount -o remount,bind,ro / && exec "$@"'
-    command = ["unshare", "--mount", "--map-root-user", "sh", "-c", mount, "sh", sys.executable, "-m", "bootstrap"]
-    environ = {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", **places(make_settings())}
-    result = subprocess.run(command, cwd=APP_DIR, env=environ, capture_output=True, text=True, timeout=20)
+    mount = f'{PRIVATE_MOUNTS}for at in /tmp /var/tmp; do mount --bind -o ro $at $at; done; exec "$@"'
+    command = [*IN_A_NAMESPACE, "sh", "-ec", mount, "sh", sys.executable, "-m", "bootstrap"]
+    environ = {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "PYTHONPATH": str(APP_DIR), **places(make_settings())}
+    result = subprocess.run(command, cwd="/proc", env=environ, capture_output=True, text=True, timeout=20)
     assert result.returncode == 1
     assert result.stderr.startswith("The suite cannot start:\nno folder for temporary files can be written: mount one")
     assert "Traceback" not in result.stderr

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from services.settings import APP_DIR
+from tests.bootstrap.conftest import IN_A_NAMESPACE, PRIVATE_MOUNTS
 
 PROGRAM = (
     "import sys; sys.path.insert(0, {root!r})\n"
@@ -39,8 +40,7 @@ def apply() -> Iterator[Callable[..., tuple[str, str]]]:
             (etc / name).touch()
         script = f"mount --bind {etc} /etc && " + ("mount -o remount,bind,ro /etc && " if read_only else "")
         python = [sys.executable, "-c", PROGRAM.format(root=str(APP_DIR))]
-        as_root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-        command = ["unshare", *as_root, "--mount", "sh", "-c", f'{script} exec "$@"', "sh"]
+        command = [*IN_A_NAMESPACE, "sh", "-ec", f'{PRIVATE_MOUNTS}{script} exec "$@"', "sh"]
         command += ["env", *USERS, *settings, *python]
         said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
         return said, (etc / "passwd").read_text() + (etc / "group").read_text()

@@ -25,6 +25,8 @@ from services.settings import Settings
 SUPERVISORD = """
 [unix_http_server]
 file = {socket}
+username = suite
+password = let-me-in
 [supervisord]
 nodaemon = true
 logfile = {folder}/supervisord.log
@@ -89,6 +91,7 @@ def supervised(settings: Settings) -> Iterator[Settings]:
     folder = settings.state_dir
     user = "user = root" if os.geteuid() == 0 else ""
     file = folder / "supervisord.conf"
+    settings.supervisor_password_file.write_text("let-me-in")
     file.write_text(SUPERVISORD.format(socket=settings.supervisor_socket, folder=folder, user=user))
     command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(file)]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
