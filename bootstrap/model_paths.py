@@ -74,7 +74,9 @@ def _section(workspace: Workspace, model_folders: tuple[str, ...], report: Volum
     if not report.readable:
         # ComfyUI would hang with the volume.
         return section
-    section |= {name: f"models/{name}" for name in model_folders}
+    old = plain_tree.old_folders(workspace)
+    for name in model_folders:
+        section[name] = "\n".join(f"models/{spelling}" for spelling in (name, *old.get(name, ())))
     if workspace.custom_nodes.is_dir():
         section["custom_nodes"] = "custom_nodes"
     return section

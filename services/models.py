@@ -104,7 +104,8 @@ class ModelIndex:
             names = sorted(filter(_is_listed, os.listdir(tree.models)))
         except FileNotFoundError:
             return {}
-        folders = filter(tree.has_folder, names)
+        # Old names first: of two files with one name, that under the new one counts.
+        folders = sorted(filter(tree.has_folder, names), key=lambda name: name not in LEGACY_FOLDERS)
         return {file.id: file for folder in folders for file in self._files(tree, folder, "", 0)}
 
     def verified(self, files: Mapping[str, ModelFile]) -> dict[str, Verified]:
@@ -122,10 +123,8 @@ class ModelIndex:
         Raises Conflict, with nothing removed, for files of a plain ComfyUI's tree.
         """
         ids, files = list(dict.fromkeys(ids)), self.scan()
-        if foreign := [file.name for id_ in ids if (file := files.get(id_)) and file.root != OURS]:
-            raise Conflict(
-                f"{', '.join(foreign)}: in {plain_tree.ROOT}/, which is used and never changed; delete it there"
-            )
+        if foreign := [f"{file.root}/…/{file.name}" for id_ in ids if (file := files.get(id_)) and file.root != OURS]:
+            raise Conflict(f"{', '.join(foreign)}: lies in a tree that is used and never changed; delete it there")
         removed, unknown = [], []
         for id_ in ids:
             file = files.get(id_)
@@ -167,7 +166,8 @@ class ModelIndex:
 
 def _scan_folder(path: Path, tree: _Tree, folder: str, below: str, mtime_ns: int) -> _Scanned:
     files, subfolders, scanned_at = [], [], time.time()
-    known_as = folder if tree.is_ours else LEGACY_FOLDERS.get(folder, folder)
+    known_as = LEGACY_FOLDERS.get(folder, folder)
+    root = f"{OURS}/{folder}" if tree.is_ours and known_as != folder else tree.root
     with os.scandir(path) as entries:
         for entry in entries:
             if not _is_listed(entry.name):
@@ -182,7 +182,7 @@ def _scan_folder(path: Path, tree: _Tree, folder: str, below: str, mtime_ns: int
             ):
                 name = below + entry.name
                 size, mtime = figures.st_size, figures.st_mtime_ns
-                files.append(ModelFile(model_id(known_as, name), known_as, name, size, mtime, tree.root))
+                files.append(ModelFile(model_id(known_as, name), known_as, name, size, mtime, root))
     files.sort(key=lambda file: file.name)
     return _Scanned(mtime_ns, scanned_at, tuple(files), tuple(sorted(subfolders)))
 

@@ -1,10 +1,12 @@
-"""A ComfyUI that lay on the volume before the suite came: `ComfyUI/models/`, as many templates of pods leave it.
+"""A ComfyUI that lay on the volume before the suite came: `ComfyUI/models/`, as many templates of pods leave it, and
+folders with their old names in our own `models/` (`unet`, `clip`).
 
 Its files are used where they lie. Nothing is ever written, moved or deleted there.
 """
 
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from services.errors import InvalidName
@@ -31,23 +33,37 @@ def models_of(workspace: Workspace) -> Path | None:
 def folders(workspace: Workspace, model_folders: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """Model folder -> the names it has in the tree, the old spellings too. Raises OSError."""
     models = models_of(workspace)
-    if models is None:
+    return {} if models is None else _present(models, {folder: _spellings(folder) for folder in model_folders})
+
+
+def old_folders(workspace: Workspace) -> dict[str, tuple[str, ...]]:
+    """Model folder -> the old names it has in our own tree. Raises OSError."""
+    return _present(workspace.models, {folder: _old_spellings(folder) for folder in LEGACY_FOLDERS.values()})
+
+
+def _present(models: Path, names: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    try:
+        present = {entry.name for entry in os.scandir(models) if entry.is_dir(follow_symlinks=False)}
+    except FileNotFoundError:
         return {}
-    present = {entry.name for entry in os.scandir(models) if entry.is_dir(follow_symlinks=False)}
-    return {folder: names for folder in model_folders if (names := tuple(n for n in spellings(folder) if n in present))}
+    return {folder: found for folder in names if (found := tuple(name for name in names[folder] if name in present))}
 
 
-def spellings(folder: str) -> tuple[str, ...]:
-    return (folder, *(old for old, new in LEGACY_FOLDERS.items() if new == folder))
+def _spellings(folder: str) -> tuple[str, ...]:
+    return (folder, *_old_spellings(folder))
+
+
+def _old_spellings(folder: str) -> tuple[str, ...]:
+    return tuple(old for old, new in LEGACY_FOLDERS.items() if new == folder)
 
 
 def find(workspace: Workspace, folder: str, name: str) -> Path | None:
     """Where the model `name` of `folder` lies in the tree, if we may read it there. Raises OSError when the volume does
     not answer."""
-    models = models_of(workspace)
-    if models is None:
-        return None
-    for spelling in spellings(folder):
+    plain = models_of(workspace)
+    places = [(plain, spelling) for spelling in _spellings(folder)] if plain else []
+    places += [(workspace.models, spelling) for spelling in _old_spellings(folder)]
+    for models, spelling in places:
         try:
             path = workspace.model_file(spelling, name, models=models)
         except InvalidName:

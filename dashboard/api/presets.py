@@ -19,7 +19,7 @@ from dashboard.messages import (
     preset_list,
 )
 from dashboard.suite import Suite, suite_of
-from services import installs, plain_tree
+from services import installs
 from services.doorbell import ring
 from services.models import OURS
 from services.presets import Preset
@@ -71,10 +71,10 @@ async def uninstall(request: Request) -> Response:
     await _let_go(suite, preset, [file.id for file in leaving])
     freed = await suite.library.remove_files(preset, leaving)
     suite.downloads.touch(file.id for file in preset.files)
-    in_place = {file.id for file in leaving if (model := shelf.models.get(file.id)) and model.root != OURS}
+    in_place = {file.id: model.root for file in leaving if (model := shelf.models.get(file.id)) and model.root != OURS}
     reasons = {
         **{id_: f"needed by {', '.join(other.name for other in others)}" for id_, others in needed.items() if others},
-        **dict.fromkeys(in_place, f"lies in {plain_tree.ROOT}/, which is used and never changed"),
+        **{id_: f"lies in {root}/, which is used and never changed" for id_, root in in_place.items()},
     }
     kept = tuple(Kept(file.name, reasons[file.id]) for file in preset.files if file.id in reasons)
     removed = tuple(file.name for file in preset.files if file.id not in reasons)

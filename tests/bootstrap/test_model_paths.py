@@ -51,6 +51,11 @@ def test_a_plain_comfyuis_models_stand_in_a_section_of_their_own(workspace: Work
     }
 
 
+def test_old_names_of_folders_stand_beside_the_new(workspace: Workspace) -> None:
+    (workspace.models / "unet").mkdir()
+    assert section(workspace)["diffusion_models"] == "models/diffusion_models\nmodels/unet"
+
+
 def test_output_and_input_do_not_belong_there(workspace: Workspace) -> None:
     assert not {"output", "input", "lora", "unet", "clip"} & set(section(workspace))
 

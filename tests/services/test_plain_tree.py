@@ -65,6 +65,20 @@ def test_old_names_of_folders_are_known(workspace: Workspace) -> None:
     assert files[("text_encoders", "c.safetensors")] == plain_tree.ROOT
 
 
+def test_old_names_in_our_own_tree_are_known_too(workspace: Workspace, fetcher: Fetcher, model_host: ModelHost) -> None:
+    old = workspace.models / "unet"
+    old.mkdir()
+    (old / "a.ckpt").write_bytes(DATA)
+    assert plain_tree.old_folders(workspace) == {"diffusion_models": ("unet",)}
+    [file] = ModelIndex(workspace).scan().values()
+    assert (file.folder, file.root) == ("diffusion_models", "models/unet")
+    fetcher.fetch(wanted(model_host, folder="diffusion_models"))
+    assert not model_host.requests
+    (workspace.models / "diffusion_models" / "a.ckpt").write_bytes(b"newer")
+    [file] = ModelIndex(workspace).scan().values()
+    assert (file.root, file.size_bytes) == ("models", 5)
+
+
 def test_our_own_file_of_that_name_goes_before(workspace: Workspace) -> None:
     put(workspace, "loras/a.ckpt")
     (workspace.models / "loras" / "a.ckpt").write_bytes(b"ours")
@@ -158,7 +172,7 @@ def test_nothing_in_the_tree_is_ever_deleted(workspace: Workspace, model_host: M
     file, index = put(workspace, "loras/a.ckpt"), ModelIndex(workspace)
     own = workspace.models / "loras" / "b.ckpt"
     own.write_bytes(DATA)
-    with pytest.raises(Conflict, match=r"a\.ckpt: in ComfyUI/models/"):
+    with pytest.raises(Conflict, match=r"ComfyUI/models/…/a\.ckpt: lies in a tree"):
         index.delete(list(index.scan()))
     assert own.exists()
     assert index.delete_artifact(wanted(model_host)) == 0
