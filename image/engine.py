@@ -91,6 +91,9 @@ class OwnEngine:
             if time.monotonic() > until:
                 raise EngineError(f"our Docker engine (pid {pid}) does not end")
             time.sleep(0.2)
+        # It leaves the network of the machine mounted there, and nobody could remove the folder.
+        for left in (self._folder / "exec" / "netns").glob("*"):
+            subprocess.run(["umount", "--quiet", left], check=False)
 
     def _environment(self) -> dict[str, str]:
         path = f"{self._programs}/bin:{self._programs}/sbin:{os.environ.get('PATH', os.defpath)}"
