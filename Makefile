@@ -17,7 +17,7 @@ VENV := .build/venv/bin
 PROVISION := @$(PYTHON) -m provision
 WITH_COMFYUI := @set -a; . ./.build/comfyui.env; exec
 
-.PHONY: help run test lint types check bench image image-test image-run frontend comfyui packages lock audit licences clean
+.PHONY: help run test lint types check bench bench-downloads image image-test image-run frontend comfyui packages lock audit licences clean
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
@@ -46,6 +46,10 @@ check: lint types test  ## lint, types and test
 bench:  ## measure the figures of docs/benchmarks.md
 	$(PROVISION) bench
 	$(WITH_COMFYUI) $(VENV)/python -m benchmarks $(ARGS)
+
+bench-downloads:  ## measure downloads beside curl, aria2c, huggingface_hub and aiohttp
+	$(PROVISION) bench-downloads
+	$(WITH_COMFYUI) $(VENV)/python -m benchmarks.downloads $(ARGS)
 
 image:  ## build the image: make image TARGET=standard-cu130; ARGS=--stand-ins where no container registry answers
 	$(if $(findstring stand-ins,$(ARGS)),$(PROVISION) test)

@@ -23,7 +23,7 @@ GAVE_UP = 78
 # What a program needs of the machine it runs on: paths of the driver, proxies, the locale, the clock.
 PASSED_ON = (
     *("LANG", "LC_", "TZ", "TERM", "NVIDIA_", "CUDA_", "LD_LIBRARY_PATH", "OMP_", "MKL_", "PYTORCH_"),
-    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
     *("SSL_CERT_", "REQUESTS_CA_BUNDLE"),
 )
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

@@ -93,3 +93,11 @@ def whole_number(request: Request, name: str, default: int, low: int, high: int)
     if len(text) > len(str(high)) or not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
         raise InvalidRequest(f"'{name}' must be a whole number from {low} to {high}")
     return int(text)
+
+
+def yes_or_no(request: Request, name: str, default: bool) -> bool:
+    """The query's `name`, true or false. Raises InvalidRequest."""
+    text = request.query_params.get(name, str(default)).lower()
+    if text not in {"true", "false"}:
+        raise InvalidRequest(f"'{name}' must be true or false")
+    return text == "true"

@@ -1,8 +1,9 @@
 """The dashboard's picture of presets, models and installs: read from the volume at most every few seconds."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from msgspec import Struct
@@ -13,12 +14,14 @@ from services import installs, log
 from services.artifacts import Artifact
 from services.catalogue import Catalogue, load_catalogue
 from services.comfyui import Prompt
-from services.errors import Conflict, NotFound, WorkspaceUnavailable
-from services.installs import Installs, InstallStatus, View
+from services.errors import Conflict, InvalidName, NotFound, WorkspaceUnavailable
+from services.installs import Install, Installs, InstallStatus, View
 from services.models import ModelFile, ModelIndex
+from services.plan import PlanRecords
 from services.presets import Preset
 from services.progress import FileProgress
 from services.settings import APP_DIR, Settings
+from services.verified import Verified
 from services.workflows import Workflows, WorkflowSummary, check_shape
 from services.workspace import Workspace
 
@@ -70,6 +73,7 @@ class Library:
         self._forgotten = True
         self._late: asyncio.Future[Shelf] | None = None
         self.installs = Installs(workspace)
+        self.plan = PlanRecords(workspace)
         self.workflows = Workflows(workspace)
         self._shelf = Shelf(0, Catalogue(), View({}, frozenset(), {}, {}, progress), {}, ())
 
@@ -123,15 +127,27 @@ class Library:
         finally:
             self.forget()
 
-    async def cancel(self, preset_id: str) -> None:
-        """Raises NotEnoughSpace, WorkspaceUnavailable."""
-        await self._volume.write(self.installs.cancel, preset_id)
-        self.forget()
+    async def change(self, work: Callable[..., None], *arguments: object) -> None:
+        """What someone wants of the downloads: a method of `installs` or `plan`.
 
-    async def cancel_file(self, artifact: Artifact) -> None:
-        """Raises NotEnoughSpace, WorkspaceUnavailable."""
-        await self._volume.write(self.installs.cancel_file, artifact.id)
-        self.forget()
+        Raises NotEnoughSpace, WorkspaceUnavailable.
+        """
+        try:
+            await self._volume.write(work, *arguments)
+        finally:
+            self.forget()
+
+    async def drop_partials(self, artifacts: Iterable[Artifact]) -> None:
+        """Raises WorkspaceUnavailable."""
+
+        def work() -> None:
+            for artifact in artifacts:
+                self.installs.drop_partial(artifact)
+
+        try:
+            await self._volume.run(work)
+        finally:
+            self.forget()
 
     async def begin_uninstall(self, preset: Preset) -> None:
         """No longer wanted; from here until `remove_files`, installing it is refused."""
@@ -218,17 +234,31 @@ class Library:
 
     def _look(self, before: Shelf) -> Shelf:
         models = self._index.scan()
+        wanted, verified = self.installs.all(), self._index.verified(models)
         view = View(
-            installs=self.installs.all(),
+            installs=wanted,
             removed=self.installs.removed(),
             holds=self.installs.holds(),
-            verified=self._index.verified(models),
+            verified=verified,
             progress=self._progress,
+            plan=self.plan.get(),
+            kept=self._kept(wanted.values(), verified),
         )
         mtime_ns, catalogue = self._catalogue(before)
         workflows = tuple(_titled(summary, catalogue) for summary in self.workflows.all())
         after = Shelf(before.version, catalogue, view, models, workflows, mtime_ns)
         return before if after == before else replace(after, version=before.version + 1)
+
+    def _kept(self, wanted: Iterable[Install], verified: Mapping[str, Verified]) -> dict[str, int]:
+        """The bytes of partial data, by artifact id, of what is not being downloaded."""
+        coming = {file.id: file for install in wanted if install.completed_at is None for file in install.files}
+        kept = {}
+        for id_, file in coming.items():
+            live = self._progress.get(id_)
+            if id_ not in verified and (live is None or not live.is_moving):
+                with contextlib.suppress(InvalidName):
+                    kept[id_] = self.installs.partial_bytes(file)
+        return kept
 
     def _catalogue(self, before: Shelf) -> tuple[int, Catalogue]:
         """The user's file's mtime and what was read then; read again when it changed."""

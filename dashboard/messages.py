@@ -15,6 +15,7 @@ from services.health import ComfyUIHealth
 from services.installs import InstallStatus, PresetState, View
 from services.metrics import Cpu, Memory, Network
 from services.models import ModelFile
+from services.plan import Plan
 from services.presets import Kind, Preset
 from services.processes import Process
 from services.progress import FileState
@@ -78,7 +79,17 @@ class PresetList(Struct, frozen=True):
 
 
 class DownloadList(Struct, frozen=True):
+    """`paused`: all of them are, and those that are asked for later."""
+
     downloads: tuple[InstallMessage, ...]
+    paused: bool
+
+
+class PlanMessage(Struct, frozen=True):
+    """What was said about all downloads. `order`: ids of the presets that come first."""
+
+    paused: bool
+    order: tuple[str, ...]
 
 
 class Kept(Struct, frozen=True):
@@ -207,13 +218,18 @@ def preset_list(catalogue: Catalogue, view: View) -> PresetList:
 
 
 def download_list(catalogue: Catalogue, view: View) -> tuple[InstallMessage, ...]:
-    """Every install that is not finished, newest first."""
+    """Every install that is not finished: those that someone put first, then the newest first."""
     active = [install for install in view.installs.values() if install.completed_at is None]
+    active.sort(key=lambda install: (view.plan.place(install.preset_id), -install.requested_at))
     messages = [
         install_message(installs.status(catalogue.presets.get(install.preset_id) or installs.as_preset(install), view))
-        for install in sorted(active, key=lambda install: install.requested_at, reverse=True)
+        for install in active
     ]
     return tuple(found for found in messages if found.state != "installed")
+
+
+def plan_message(plan: Plan) -> PlanMessage:
+    return PlanMessage(plan.is_paused, plan.preset_ids)
 
 
 def models(files: Iterable[ModelFile], verified: dict[str, Verified], catalogue: Catalogue) -> tuple[Model, ...]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
@@ -31,6 +32,9 @@ from services.workspace import Workspace
 
 RESTART_SECONDS = 1.0
 CANCEL_SECONDS = 0.1
+# How long a worker may take to let go of a file, and how often is looked whether it did.
+LET_GO_SECONDS = 3.0
+LOOK_SECONDS = 0.25
 
 Feed = Callable[[], Coroutine[Any, Any, None]]
 
@@ -59,10 +63,22 @@ class Suite:
     async def stop_downloads(self, artifact_ids: list[str]) -> None:
         """Asks the workers; without Redis there are none that could hear, and none that download."""
         with contextlib.suppress(RedisError):
-            for id_ in artifact_ids:
-                await self.redis.set(stop_key(id_), b"1", ex=STOP_SECONDS)
+            async with self.redis.pipeline(transaction=False) as pipeline:
+                for id_ in artifact_ids:
+                    pipeline.set(stop_key(id_), b"1", ex=STOP_SECONDS)
+                await pipeline.execute()
+
+    async def let_go(self, artifact_ids: list[str]) -> None:
+        """Stops these and waits until no worker holds them: what is being downloaded would come back after it was
+        removed."""
+        await self.stop_downloads(artifact_ids)
+        until = time.monotonic() + LET_GO_SECONDS
+        while time.monotonic() < until and any(self.downloads.is_moving(id_) for id_ in artifact_ids):  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def allow_downloads(self, artifact_ids: list[str]) -> None:
+        if not artifact_ids:
+            return
         with contextlib.suppress(RedisError):
             await self.redis.delete(*(stop_key(id_) for id_ in artifact_ids))
 

@@ -1,4 +1,4 @@
-"""The programs that come from Debian: nginx and Redis, git, for the tests a browser, its fonts and FUSE, and wrk."""
+"""The programs that come from Debian: nginx, Redis and git, what the tests need on top (a browser, say), and wrk."""
 
 import importlib.util
 import os
@@ -14,10 +14,21 @@ from provision.step import Step
 # program: the packages that bring it, the preferred one first
 Programs = Mapping[str, tuple[str, ...]]
 RUN_PROGRAMS: Programs = {"nginx": ("nginx-light", "nginx"), "redis-server": ("redis-server",), "git": ("git",)}
-TEST_PROGRAMS: Programs = {**RUN_PROGRAMS, "chromium": ("chromium",), "fusermount3": ("fuse3",)}
+TEST_PROGRAMS: Programs = {
+    **RUN_PROGRAMS,
+    "chromium": ("chromium",),
+    "fusermount3": ("fuse3",),
+    "openssl": ("openssl",),
+}
 # program: others that do as well
 STAND_INS: Programs = {"chromium": ("chromium-browser", "google-chrome", "google-chrome-stable")}
 BENCH_PROGRAMS: Programs = {**RUN_PROGRAMS, "wrk": ("wrk",)}
+BENCH_DOWNLOADS_PROGRAMS: Programs = {
+    **RUN_PROGRAMS,
+    "curl": ("curl",),
+    "aria2c": ("aria2",),
+    "openssl": ("openssl",),
+}
 # The screenshots are drawn with them; without them another font stands in.
 TEST_FONTS = ("fonts-inter", "fonts-jetbrains-mono")
 SERVICES = ("nginx", "redis-server")

@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import FrameType
 
-from provision import audit, comfyui, frontend, licences, packages, suite, users
+from provision import audit, comfyui, frontend, licences, packages, rivals, suite, users
 from provision.commands import Commands
 from provision.errors import SetupError, StoppedError
 from provision.settings import Settings, from_environment
@@ -24,11 +24,13 @@ STEPS: dict[str, Action] = {
     "packages": lambda step: packages.install(step, packages.RUN_PROGRAMS),
     "test-packages": lambda step: packages.install(step, packages.TEST_PROGRAMS, packages.TEST_FONTS),
     "bench-packages": lambda step: packages.install(step, packages.BENCH_PROGRAMS),
+    "bench-downloads-packages": lambda step: packages.install(step, packages.BENCH_DOWNLOADS_PROGRAMS),
     "users": users.create,
     "suite": lambda step: suite.install(step, tests=False),
     "test-suite": lambda step: suite.install(step, tests=True),
     "frontend": frontend.build,
     "comfyui": comfyui.prepare,
+    "rivals": rivals.install,
     "audit": audit.run,
     "licences": licences.write,
 }
@@ -36,6 +38,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "run": ("packages", "users", "suite", "frontend", "comfyui"),
     "test": ("test-packages", "users", "test-suite", "frontend", "comfyui"),
     "bench": ("bench-packages", "users", "test-suite", "frontend", "comfyui"),
+    "bench-downloads": ("bench-downloads-packages", "users", "test-suite", "frontend", "comfyui", "rivals"),
     "lint": ("python-packages", "test-suite"),
     "packages": ("packages",),
     "frontend": ("python-packages", "suite", "frontend"),

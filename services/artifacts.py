@@ -11,13 +11,17 @@ Size = Annotated[int, Meta(gt=0)]
 
 
 class Artifact(Struct, frozen=True, forbid_unknown_fields=True):
-    """One downloadable file: where it comes from and the model file it becomes."""
+    """One downloadable file: where it comes from and the model file it becomes.
+
+    `mirrors`: where else the same bytes can be had, in the order in which they are tried.
+    """
 
     url: str
     folder: str
     name: str
     size_bytes: Size | None = None
     sha256: Sha256 | None = None
+    mirrors: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:

@@ -107,7 +107,8 @@ def parse_preset(entry: Any) -> Preset:
     try:
         for file in preset.files:
             _check_place(file)
-            _check_address(file.url)
+            for url in (file.url, *file.mirrors):
+                _check_address(url)
     except InvalidRequest as error:
         raise InvalidRequest(f"preset '{preset.id}': {error.message}") from None
     if len({file.id for file in preset.files}) < len(preset.files):

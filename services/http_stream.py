@@ -1,4 +1,4 @@
-"""One GET whose body is read in large pieces, over the standard library's client.
+"""GETs whose bodies are read in large pieces, over the standard library's client.
 
 httpx hands a body on in pieces of 16 KiB under TLS, which costs half the speed of a fast line. Redirects are followed
 by hand: each hop is resolved and vetted anew, the connection goes to the vetted address and nowhere else, and
@@ -6,41 +6,57 @@ credentials are only what `Sources` has for that very host.
 """
 
 import contextlib
+import fcntl
+import functools
 import http.client
 import socket
 import ssl
+import termios
 import time
 from collections.abc import Mapping
 from urllib.parse import quote, urljoin, urlsplit
 
 from services.errors import DownloadFailed
-from services.sources import Sources
+from services.proxies import DIRECT, Proxies, Proxy
+from services.sources import Promise, Sources
 
 MAX_REDIRECTS = 8
 CONNECT_TIMEOUT_SECONDS = 15.0
 # A line that brings nothing for this long is dead, whatever TCP thinks.
 STALL_SECONDS = 30.0
 FILL_SECONDS = 0.1
+# Waking up for every packet of a slow line costs more than reading it: what comes meanwhile is read at once.
+SLOW_BYTES_PER_SECOND = 64 * 1024 * 1024
+GATHER_SECONDS = 0.004
 
 # What an address may hold as it is (RFC 3986, 3.3 and 3.4), and the sign of what is encoded already.
 _SENT_AS_IT_IS = "/?:@!$&'()*+,;=-._~%"
 
+_LONGEST_HEAD_BYTES = 16 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class HttpStream:
     """An answer whose body is still to be read. Close it, or use it in a `with`."""
 
-    def __init__(self, url: str, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> None:
+    def __init__(self, url: str, response: http.client.HTTPResponse, line: socket.socket | None) -> None:
         self.url = url
         self.status = response.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.getheaders()}
         # None: chunked, or as long as the connection lasts; http.client takes care of both.
         self.length: int | None = None if response.chunked else response.length
-        self._connection = connection
+        # What a hub said of the file on the way here.
+        self.promise = Promise()
         self._response = response
+        self._line = line
         self._left = self.length
+        self._begun, self._received = time.monotonic(), 0
         self._failure: OSError | http.client.HTTPException | None = None
+
+    @property
+    def is_read(self) -> bool:
+        """Whether every byte that was announced has come, so that the line can be used again."""
+        return self._left == 0
 
     def read_into(self, buffer: memoryview) -> int:
         """Bytes read into `buffer`: as many as came within FILL_SECONDS, 0 at the end of the body.
@@ -51,7 +67,9 @@ class HttpStream:
         """
         if self._failure is not None:
             raise self._failure
-        filled, until = 0, time.monotonic() + FILL_SECONDS
+        now = time.monotonic()
+        filled, until = 0, now + FILL_SECONDS
+        is_slow = self._received < SLOW_BYTES_PER_SECOND * (now - self._begun)
         while filled < len(buffer):
             try:
                 count = self._read_some(buffer[filled:])
@@ -64,7 +82,15 @@ class HttpStream:
             filled += count
             if not count or time.monotonic() > until:
                 break
+            if is_slow and filled < len(buffer) and not self._is_ready():
+                time.sleep(GATHER_SECONDS)
+        self._received += filled
         return filled
+
+    def _is_ready(self) -> bool:
+        """Whether something lies in the socket (tcp(7), FIONREAD)."""
+        line = self._line
+        return line is None or fcntl.ioctl(line, termios.FIONREAD, bytes(4)) != bytes(4)
 
     def _read_some(self, buffer: memoryview) -> int:
         """What one read of the line brings."""
@@ -80,7 +106,6 @@ class HttpStream:
 
     def close(self) -> None:
         self._response.close()
-        self._connection.close()
 
     def __enter__(self) -> "HttpStream":
         return self
@@ -89,33 +114,99 @@ class HttpStream:
         self.close()
 
 
-def open_stream(url: str, headers: Mapping[str, str], sources: Sources) -> HttpStream:
-    """GET `url`, following redirects. The status is the last hop's, whatever it is.
+class Client:
+    """One line at a time, kept for the next request to the same host when an answer was read to its end.
 
-    Raises DownloadFailed for forbidden addresses and endless redirects, OSError and http.client.HTTPException for a
-    host that cannot be reached or does not speak HTTP.
+    For one thread; only `abort` may be called from another.
     """
-    url = sources.address(url)
-    for _ in range(MAX_REDIRECTS + 1):
-        stream = _request(url, {**headers, **sources.headers(url)}, sources)
-        location = stream.headers.get("location")
-        if stream.status not in _REDIRECTS or not location:
-            return stream
-        stream.close()
-        url = _joined(url, location)
-    raise DownloadFailed(f"more than {MAX_REDIRECTS} redirects, the last to {urlsplit(url).hostname}", permanent=True)
 
+    def __init__(self, sources: Sources, proxies: Proxies = DIRECT) -> None:
+        self._sources = sources
+        self._proxies = proxies
+        self._origin: tuple[str, str] | None = None
+        self._connection: http.client.HTTPConnection | None = None
+        self._stream: HttpStream | None = None
 
-def _request(url: str, headers: Mapping[str, str], sources: Sources) -> HttpStream:
-    connection = _connection(url, sources)
-    try:
-        connection.request(
-            "GET", _target(url), headers={"User-Agent": "comfyui-docker", "Accept-Encoding": "identity", **headers}
+    def get(self, url: str, headers: Mapping[str, str]) -> HttpStream:
+        """GET `url`, following redirects. The status is the last hop's, whatever it is.
+
+        Raises DownloadFailed for forbidden addresses and endless redirects, OSError and http.client.HTTPException for
+        a host that cannot be reached or does not speak HTTP.
+        """
+        url, promise = self._sources.address(url), Promise()
+        for _ in range(MAX_REDIRECTS + 1):
+            stream = self._request(url, {**headers, **self._sources.headers(url)})
+            said = self._sources.promised(url, stream.headers)
+            stream.promise = promise = said if said.sha256 else promise
+            location = stream.headers.get("location")
+            if stream.status not in _REDIRECTS or not location:
+                return stream
+            url = _joined(url, location)
+        self.close()
+        raise DownloadFailed(
+            f"more than {MAX_REDIRECTS} redirects, the last to {urlsplit(url).hostname}", permanent=True
         )
-        return HttpStream(url, connection, connection.getresponse())
-    except BaseException:
-        connection.close()
-        raise
+
+    def abort(self) -> None:
+        """Ends whatever is being waited for."""
+        line = self._connection.sock if self._connection else None
+        if line is not None:
+            with contextlib.suppress(OSError):
+                # Past the TLS layer, which belongs to the other thread.
+                socket.socket.shutdown(line, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        if self._connection is not None:
+            self._connection.close()
+        self._origin = self._connection = self._stream = None
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _request(self, url: str, headers: Mapping[str, str]) -> HttpStream:
+        parts = urlsplit(url)
+        origin = (parts.scheme, parts.netloc)
+        is_kept = self._is_kept(origin)
+        try:
+            return self._send(url, headers)
+        except (OSError, http.client.HTTPException):
+            self.close()
+            if not is_kept:
+                raise
+        # Hosts close lines that nothing was asked on for a while.
+        self._is_kept(origin)
+        return self._send(url, headers)
+
+    def _is_kept(self, origin: tuple[str, str]) -> bool:
+        """Whether the line that is there can be used; otherwise it is closed."""
+        if self._stream is not None and self._stream.is_read and origin == self._origin:
+            self._stream.close()
+            if self._connection is not None and self._connection.sock is not None:
+                return True
+        self.close()
+        self._origin = origin
+        return False
+
+    def _send(self, url: str, headers: Mapping[str, str]) -> HttpStream:
+        try:
+            proxy = self._proxies.for_url(url)
+            if self._connection is None:
+                self._connection = _connection(url, self._sources, proxy)
+            headers = {"User-Agent": "comfyui-docker", "Accept-Encoding": "identity", **headers}
+            target = _target(url)
+            if proxy is not None and url.startswith("http:"):
+                target, headers = f"http://{self._sources.check(url)}{target}", {**headers, **proxy.headers()}
+            self._connection.request("GET", target, headers=headers)
+            self._stream = HttpStream(url, self._connection.getresponse(), self._connection.sock)
+        except BaseException:
+            self.close()
+            raise
+        return self._stream
 
 
 def _joined(url: str, location: str) -> str:
@@ -133,14 +224,18 @@ def _target(url: str) -> str:
     return (path or "/") + (f"?{query}" if query else "")
 
 
-def _connection(url: str, sources: Sources) -> http.client.HTTPConnection:
+def _connection(url: str, sources: Sources, proxy: Proxy | None) -> http.client.HTTPConnection:
+    """Raises DownloadFailed, OSError."""
     parts = urlsplit(url)
-    addresses = sources.resolve(url)
-    host, port = parts.hostname or "", addresses[0][1][1]
-    line = _connect(addresses)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    if proxy is None:
+        line = _connect(sources.resolve(url))
+    else:
+        authority = sources.check(url)
+        line = _through(proxy, authority if parts.scheme == "https" else None)
     try:
         if parts.scheme == "https":
-            context = ssl.create_default_context()
+            context = _tls()
             connection: http.client.HTTPConnection = http.client.HTTPSConnection(host, port, context=context)
             line = context.wrap_socket(line, server_hostname=host)
         else:
@@ -150,7 +245,42 @@ def _connection(url: str, sources: Sources) -> http.client.HTTPConnection:
         raise
     line.settimeout(STALL_SECONDS)
     connection.sock = line
+    # It would resolve the name anew, and connect to whatever it is told.
+    connection.auto_open = 0
     return connection
+
+
+def _through(proxy: Proxy, target: str | None) -> socket.socket:
+    """A line to `proxy`, or through it to `target` (host:port), which it resolves (RFC 9110, 9.3.6)."""
+    found = socket.getaddrinfo(proxy.host, proxy.port, type=socket.SOCK_STREAM)
+    line = _connect([(family, (str(address[0]), proxy.port)) for family, _, _, _, address in found])
+    if target is None:
+        return line
+    try:
+        lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+        lines += [f"{name}: {value}" for name, value in proxy.headers().items()]
+        line.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        head = b""
+        # Byte by byte: what stands behind the head is the host's.
+        while not head.endswith(b"\r\n\r\n"):
+            head += (byte := line.recv(1))
+            if not byte or len(head) > _LONGEST_HEAD_BYTES:
+                raise OSError(f"the proxy {proxy.host} hung up")
+        status = head.partition(b"\r\n")[0].decode("latin-1").split(" ")[1:2]
+        if status != ["200"]:
+            raise DownloadFailed(
+                f"the proxy {proxy.host} does not lead to {target}: HTTP {''.join(status)}", permanent=status == ["407"]
+            )
+    except BaseException:
+        line.close()
+        raise
+    return line
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Reading the certificates of the world costs 20 ms."""
+    return ssl.create_default_context()
 
 
 def _connect(addresses: list[tuple[socket.AddressFamily, tuple[str, int]]]) -> socket.socket:

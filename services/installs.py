@@ -1,11 +1,12 @@
 """What was asked for, kept on the volume, and how far it is.
 
 An install record says that a preset is wanted; the reconciler turns what is missing into jobs. A hold says why a file
-is not being fetched although it is wanted: it failed, or someone cancelled it. Both survive everything but the volume.
+is not being fetched although it is wanted: it failed, there was no room for it, or someone paused or cancelled it. Both
+survive everything but the volume.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -14,23 +15,27 @@ from msgspec.structs import replace
 from services import journal, plain_tree
 from services.artifacts import Artifact
 from services.errors import DownloadFailed, NotEnoughSpace
+from services.plan import Plan, PlanRecords
 from services.presets import Preset
 from services.progress import FileProgress, FileState
 from services.records import RecordFolder
 from services.verified import Verified
 from services.workspace import Workspace, figures_of
 
-# A download that gave up on a host that does not answer is tried again after this.
+# A download that gave up on a host that does not answer, or found no room, is tried again after this.
 RETRY_SECONDS = 60.0
 
-PresetState = Literal["available", "partial", "queued", "downloading", "verifying", "failed", "cancelled", "installed"]
+PresetState = Literal[
+    "available", "partial", "queued", "downloading", "verifying", "paused", "failed", "cancelled", "installed"
+]
 
 
 class Install(Struct, frozen=True):
     """A wanted preset. `completed_at` is set once every file was there: what is deleted later stays deleted.
 
     `removed_at`: it was uninstalled. That is remembered, because its files may all be here still, for other presets.
-    `cancelled_at`: it waits until someone asks again; files that other presets want come in all the same.
+    `cancelled_at`, `paused_at`: it waits until someone asks again; files that other presets want come in all the same.
+    `renewed_at`: when someone last wanted it to go on.
     """
 
     preset_id: str
@@ -40,20 +45,36 @@ class Install(Struct, frozen=True):
     completed_at: float | None = None
     removed_at: float | None = None
     cancelled_at: float | None = None
+    paused_at: float | None = None
+    renewed_at: float | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its missing files are to be fetched, now or when it is resumed."""
+        return self.completed_at is None and self.cancelled_at is None and self.removed_at is None
 
     @property
     def is_active(self) -> bool:
         """Whether its missing files are to be fetched."""
-        return self.completed_at is None and self.cancelled_at is None and self.removed_at is None
+        return self.is_open and self.paused_at is None
+
+    @property
+    def asked_at(self) -> float:
+        return max(self.requested_at, self.renewed_at or 0.0)
 
 
 class Hold(Struct, frozen=True):
     """Why a wanted file is left alone. `until` is when it may be tried again by itself; None: when someone asks."""
 
-    reason: Literal["failed", "cancelled"]
+    reason: Literal["failed", "paused", "cancelled"]
     message: str
     at: float
     until: float | None = None
+
+    @property
+    def is_by_someone(self) -> bool:
+        """Not by what happened to the download."""
+        return self.reason == "cancelled" or (self.reason == "paused" and self.until is None)
 
 
 class FileStatus(Struct, frozen=True):
@@ -65,6 +86,7 @@ class FileStatus(Struct, frozen=True):
     bytes_total: int | None
     bytes_per_second: float
     error: str | None
+    connections: int = 0
 
 
 class InstallStatus(Struct, frozen=True):
@@ -84,13 +106,16 @@ class InstallStatus(Struct, frozen=True):
 
 
 class View(Struct, frozen=True):
-    """One moment's knowledge, from which every status is worked out. `verified`: only what still holds."""
+    """One moment's knowledge, from which every status is worked out. `verified`: only what still holds. `kept`: bytes
+    of partial data, of those files that are not being downloaded."""
 
     installs: Mapping[str, Install]
     removed: frozenset[str]
     holds: Mapping[str, Hold]
     verified: Mapping[str, Verified]
     progress: Mapping[str, FileProgress]
+    plan: Plan = Plan()
+    kept: Mapping[str, int] = {}
 
     def is_present(self, artifact: Artifact) -> bool:
         record = self.verified.get(artifact.id)
@@ -104,6 +129,7 @@ class Installs:
         self._workspace = workspace
         self._records = RecordFolder(workspace.config / "installs", Install)
         self._holds = RecordFolder(workspace.config / "holds", Hold)
+        self._plan = PlanRecords(workspace)
 
     def all(self) -> dict[str, Install]:
         """What is wanted."""
@@ -118,6 +144,17 @@ class Installs:
 
     def hold(self, artifact_id: str) -> Hold | None:
         return self._holds.get(artifact_id)
+
+    def is_due(self, artifact_id: str) -> bool:
+        """Whether a worker may begin with it: someone waits for it, nothing holds it, not everything is paused.
+
+        Raises OSError.
+        """
+        is_wanted = any(
+            install.is_active and any(file.id == artifact_id for file in install.files)
+            for install in self.all().values()
+        )
+        return is_wanted and self.hold(artifact_id) is None and not self._plan.get().is_paused
 
     def request(self, preset: Preset) -> bool:
         """Records that `preset` is wanted and lets its held files go; whether it was wanted already.
@@ -152,22 +189,83 @@ class Installs:
     def cancel(self, preset_id: str) -> None:
         """Unless it is complete. Raises NotEnoughSpace, OSError."""
         known = self._records.get(preset_id)
-        if known is not None and known.is_active:
-            self._records.put(preset_id, replace(known, cancelled_at=time.time()))
+        if known is not None and known.is_open:
+            self._records.put(preset_id, replace(known, cancelled_at=time.time(), paused_at=None))
 
     def cancel_file(self, artifact_id: str) -> None:
         """For every preset that wants it. Raises NotEnoughSpace, OSError."""
         self._holds.put(artifact_id, Hold("cancelled", "cancelled", time.time()))
 
-    def fail(self, artifact_id: str, error: DownloadFailed | NotEnoughSpace) -> None:
-        """A permanent failure waits for someone; every other is tried again after a while. Who cancelled meanwhile is
-        obeyed."""
+    def forget(self, preset_id: str) -> None:
+        """As if it had never been asked for, if it was cancelled. Raises OSError."""
+        known = self._records.get(preset_id)
+        if known is not None and known.cancelled_at is not None:
+            self._records.delete(preset_id)
+
+    def pause(self, preset_id: str) -> None:
+        """If it is under way. Raises NotEnoughSpace, OSError."""
+        known = self._records.get(preset_id)
+        if known is not None and known.is_active:
+            self._records.put(preset_id, replace(known, paused_at=time.time()))
+
+    def pause_file(self, artifact_id: str) -> None:
+        """For every preset that wants it; what failed for good or was cancelled waits for someone anyway.
+
+        Raises NotEnoughSpace, OSError.
+        """
         hold = self.hold(artifact_id)
-        if hold is not None and hold.reason == "cancelled":
+        if hold is None or hold.until is not None:
+            self._holds.put(artifact_id, Hold("paused", "paused", time.time()))
+
+    def resume(self, preset_id: str) -> None:
+        """Lets it go on, with those of its files that someone paused or cancelled. Raises NotEnoughSpace, OSError."""
+        self._renew(preset_id, lambda hold: hold.is_by_someone, resumes=True)
+
+    def resume_file(self, artifact_id: str) -> None:
+        """Raises NotEnoughSpace, OSError."""
+        self._renew_file(artifact_id, lambda hold: hold.is_by_someone)
+
+    def retry(self, preset_id: str) -> None:
+        """Those of its files that failed are tried again now. Raises NotEnoughSpace, OSError."""
+        self._renew(preset_id, lambda hold: not hold.is_by_someone, resumes=False)
+
+    def retry_file(self, artifact_id: str) -> None:
+        """Raises NotEnoughSpace, OSError."""
+        self._renew_file(artifact_id, lambda hold: not hold.is_by_someone)
+
+    def _renew(self, preset_id: str, lets_go: Callable[[Hold], bool], *, resumes: bool) -> None:
+        known = self._records.get(preset_id)
+        if known is None or not (known.is_open or (resumes and known.cancelled_at is not None)):
             return
-        permanent = isinstance(error, DownloadFailed) and error.permanent
+        holds = self.holds()
+        held = [file.id for file in known.files if (hold := holds.get(file.id)) and lets_go(hold)]
+        if held or (resumes and not known.is_active):
+            stopped = {"paused_at": None, "cancelled_at": None} if resumes else {}
+            self._records.put(preset_id, replace(known, renewed_at=time.time(), **stopped))
+        for artifact_id in held:
+            self._holds.delete(artifact_id)
+
+    def _renew_file(self, artifact_id: str, lets_go: Callable[[Hold], bool]) -> None:
+        hold = self.hold(artifact_id)
+        if hold is None or not lets_go(hold):
+            return
+        for id_, install in self.all().items():
+            if install.is_open and any(file.id == artifact_id for file in install.files):
+                self._records.put(id_, replace(install, renewed_at=time.time()))
+        self._holds.delete(artifact_id)
+
+    def fail(self, artifact_id: str, error: DownloadFailed | NotEnoughSpace) -> None:
+        """A permanent failure waits for someone; every other is tried again after a while. Who paused or cancelled
+        meanwhile is obeyed."""
+        hold = self.hold(artifact_id)
+        if hold is not None and hold.is_by_someone:
+            return
         now = time.time()
-        self._holds.put(artifact_id, Hold("failed", error.message, now, None if permanent else now + RETRY_SECONDS))
+        if isinstance(error, NotEnoughSpace):
+            self._holds.put(artifact_id, Hold("paused", error.message, now, now + RETRY_SECONDS))
+        else:
+            until = None if error.permanent else now + RETRY_SECONDS
+            self._holds.put(artifact_id, Hold("failed", error.message, now, until))
 
     def release(self, artifact_id: str) -> None:
         self._holds.delete(artifact_id)
@@ -188,6 +286,10 @@ class Installs:
             return figures.st_size
         return journal.bytes_kept(target, artifact.url)
 
+    def drop_partial(self, artifact: Artifact) -> None:
+        """What was fetched of `artifact` is gone; nobody may be fetching it. Raises OSError."""
+        journal.discard(self._workspace.model_file(artifact.folder, artifact.name))
+
 
 class Wanted(Struct, frozen=True):
     """A file to fetch; `asked_at` is when it was last asked for."""
@@ -198,9 +300,15 @@ class Wanted(Struct, frozen=True):
 
 
 def wanted(view: View, now: float) -> list[Wanted]:
-    """The files to fetch, in the order in which they make something usable: what most waiting presets need first,
-    then small before large."""
+    """The files to fetch now: those of the presets that someone put first, then in the order in which they make
+    something usable: what most waiting presets need, then small before large."""
+    return [] if view.plan.is_paused else _to_fetch(view, now)
+
+
+def _to_fetch(view: View, now: float) -> list[Wanted]:
+    """Also while all downloads are paused."""
     found: dict[str, Wanted] = {}
+    places: dict[str, int] = {}
     for install in view.installs.values():
         if not install.is_active:
             continue
@@ -209,19 +317,25 @@ def wanted(view: View, now: float) -> list[Wanted]:
             if view.is_present(artifact) or (hold is not None and (hold.until is None or hold.until > now)):
                 continue
             known = found.get(artifact.id, Wanted(artifact, 0.0, 0))
-            found[artifact.id] = Wanted(known.artifact, max(known.asked_at, install.requested_at), known.needed_by + 1)
-    return sorted(found.values(), key=lambda entry: (-entry.needed_by, entry.artifact.size_bytes or 2**62))
+            found[artifact.id] = Wanted(known.artifact, max(known.asked_at, install.asked_at), known.needed_by + 1)
+            place = view.plan.place(install.preset_id)
+            places[artifact.id] = min(places.get(artifact.id, place), place)
+    return sorted(
+        found.values(),
+        key=lambda entry: (places[entry.artifact.id], -entry.needed_by, entry.artifact.size_bytes or 2**62),
+    )
 
 
-def wanted_only_by(install: Install, view: View) -> list[Artifact]:
-    """The files still to come of `install` that no other active install wants."""
+def wanted_only_by(wanting: Install | Preset, view: View, *, paused_too: bool = False) -> list[Artifact]:
+    """The files still to come of `wanting` that no other active install wants; `paused_too`: nor one that is paused."""
+    id_ = wanting.preset_id if isinstance(wanting, Install) else wanting.id
     others = {
         file.id
         for other in view.installs.values()
-        if other.is_active and other.preset_id != install.preset_id
+        if (other.is_active or (paused_too and other.is_open)) and other.preset_id != id_
         for file in other.files
     }
-    return [file for file in install.files if not view.is_present(file) and file.id not in others]
+    return [file for file in wanting.files if not view.is_present(file) and file.id not in others]
 
 
 def finished(view: View) -> list[Install]:
@@ -238,9 +352,9 @@ def check_space(
 ) -> None:
     """Raises NotEnoughSpace when `preset` does not fit beside the reserve and what other installs have to fetch."""
     ours = {file.id: file for file in preset.files if not view.is_present(file)}
-    others = {entry.artifact.id: entry.artifact for entry in wanted(view, time.time()) if entry.artifact.id not in ours}
+    others = [entry.artifact for entry in _to_fetch(view, time.time()) if entry.artifact.id not in ours]
     needed = sum(_missing_bytes(file, partial_bytes.get(file.id, 0)) for file in ours.values())
-    promised = sum(_missing_bytes(file, _done(view, file.id)) for file in others.values())
+    promised = sum(_missing_bytes(file, _done(view, file.id)) for file in others)
     free = max(free_bytes - reserve_bytes - promised, 0)
     if needed > free:
         raise NotEnoughSpace(
@@ -251,9 +365,8 @@ def check_space(
 
 def status(preset: Preset, view: View) -> InstallStatus:
     install = view.installs.get(preset.id)
-    is_cancelled = install is not None and install.cancelled_at is not None
     wanted_ids = {file.id for other in view.installs.values() if other.is_active for file in other.files}
-    files = tuple(_file_status(file, view, file.id in wanted_ids, is_cancelled) for file in preset.files)
+    files = tuple(_file_status(file, view, file.id in wanted_ids, install) for file in preset.files)
     totals = [file.bytes_total for file in files]
     total = None if None in totals else sum(size for size in totals if size)
     done = sum(file.bytes_done for file in files)
@@ -298,34 +411,57 @@ def _preset_state(states: set[FileState], install: Install | None) -> PresetStat
         return "installed"
     if install is not None and install.cancelled_at is not None:
         return "cancelled"
+    if install is not None and install.paused_at is not None:
+        return "paused"
     if install is not None and install.is_active:
-        order: tuple[PresetState, ...] = ("downloading", "verifying", "queued", "failed", "cancelled")
+        order: tuple[PresetState, ...] = ("downloading", "verifying", "queued", "failed", "paused", "cancelled")
         return next((state for state in order if state in states), "queued")
     return "partial" if "present" in states else "available"
 
 
-def _file_status(artifact: Artifact, view: View, is_wanted: bool, is_cancelled: bool) -> FileStatus:
-    """`is_wanted`: by any preset; `is_cancelled`: the preset it is looked at for is."""
-    live = view.progress.get(artifact.id)
-    hold = view.holds.get(artifact.id)
+def _file_status(artifact: Artifact, view: View, is_wanted: bool, install: Install | None) -> FileStatus:
+    """`is_wanted`: by any preset that is active; `install`: of the preset it is looked at for."""
+    live, hold = view.progress.get(artifact.id), view.holds.get(artifact.id)
     total = artifact.size_bytes or (live.bytes_total if live else None)
-    state: FileState = "missing"
-    done, rate, error = 0, 0.0, None
     if view.is_present(artifact):
-        state = "present"
-        done = total = view.verified[artifact.id].size_bytes
-    elif is_wanted:
-        done = live.bytes_done if live else 0
-        if hold is not None and hold.until is None:
-            state, error = hold.reason, hold.message if hold.reason == "failed" else None
-        elif live is not None and live.state in {"downloading", "verifying"}:
-            state, rate, error = live.state, live.bytes_per_second, live.error
-        else:
-            # A hold with an end, or a failure that found no room to be written down: it is tried again by itself.
-            state, error = "queued", hold.message if hold else live.error if live else None
-    elif is_cancelled:
-        state, done = "cancelled", live.bytes_done if live else 0
-    return FileStatus(artifact.id, artifact.folder, artifact.name, state, done, total, rate, error)
+        size = view.verified[artifact.id].size_bytes
+        return FileStatus(artifact.id, artifact.folder, artifact.name, "present", size, size, 0.0, None)
+    state: FileState = "missing"
+    error = None
+    if is_wanted:
+        state, error = _state_of_wanted(live, hold, view.plan)
+    elif install is not None and (install.cancelled_at or install.paused_at):
+        state = "cancelled" if install.cancelled_at else "paused"
+    moves = live is not None and live.state == state and state in {"downloading", "verifying"}
+    return FileStatus(
+        id=artifact.id,
+        folder=artifact.folder,
+        name=artifact.name,
+        state=state,
+        bytes_done=0 if state == "missing" else _bytes_here(live, moves, view.kept.get(artifact.id, 0)),
+        bytes_total=total,
+        bytes_per_second=live.bytes_per_second if live and moves else 0.0,
+        error=error,
+        connections=live.connections if live and moves else 0,
+    )
+
+
+def _state_of_wanted(live: FileProgress | None, hold: Hold | None, plan: Plan) -> tuple[FileState, str | None]:
+    """And the reason, where it is not someone's wish."""
+    if hold is not None and (hold.until is None or hold.reason == "paused"):
+        return hold.reason, None if hold.is_by_someone else hold.message
+    if plan.is_paused:
+        return "paused", None
+    if live is not None and live.state in {"downloading", "verifying"}:
+        return live.state, live.error
+    # A hold with an end, or a failure that found no room to be written down: it is tried again by itself.
+    return "queued", hold.message if hold else live.error if live else None
+
+
+def _bytes_here(live: FileProgress | None, moves: bool, kept_bytes: int) -> int:
+    """What stopped says nothing of its bytes in the end, and nothing at all once Redis lost it: the volume knows."""
+    reported = live.bytes_done if live else 0
+    return reported if moves else max(reported, kept_bytes)
 
 
 def _missing_bytes(artifact: Artifact, done: int) -> int:
@@ -335,4 +471,4 @@ def _missing_bytes(artifact: Artifact, done: int) -> int:
 
 def _done(view: View, artifact_id: str) -> int:
     live = view.progress.get(artifact_id)
-    return live.bytes_done if live else 0
+    return max(live.bytes_done if live else 0, view.kept.get(artifact_id, 0))

@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -42,6 +43,33 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash(self._value)
+
+
+@dataclass(frozen=True)
+class Hours:
+    """A part of every day, which may pass midnight; `end` is the first minute that is not in it."""
+
+    start: time
+    end: time
+
+    def include(self, moment: time) -> bool:
+        if self.start < self.end:
+            return self.start <= moment < self.end
+        return moment >= self.start or moment < self.end
+
+    def __str__(self) -> str:
+        return f"{self.start:%H:%M}-{self.end:%H:%M}"
+
+
+def _hours(text: str) -> Hours | None:
+    """None: all day."""
+    if not text:
+        return None
+    found = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d)\s*-\s*([01]\d|2[0-3]):([0-5]\d)", text, re.ASCII)
+    if found is None or found.group(1, 2) == found.group(3, 4):
+        raise ValueError("say two different times, such as 08:00-23:30")
+    start_hour, start_minute, end_hour, end_minute = map(int, found.groups())
+    return Hours(time(start_hour, start_minute), time(end_hour, end_minute))
 
 
 def _switch(text: str) -> bool:
@@ -109,6 +137,24 @@ def _address(text: str) -> str:
     if text and not (re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", text) and urlsplit(text).port != 0):
         raise ValueError("say an address that starts with http:// or https://, without a query")
     return text.rstrip("/")
+
+
+def _proxy(text: str) -> Secret:
+    """The whole address of a proxy: it may hold a password, so no message repeats any of it."""
+    address = text if "://" in text or not text else f"http://{text}"
+    try:
+        parts = urlsplit(address)
+        is_bare = parts.path in {"", "/"} and not parts.query and not parts.fragment
+        usable = (
+            is_bare and parts.port != 0 and re.fullmatch(r"[a-z0-9._-]+|[0-9a-f.]*:[0-9a-f:.]*", parts.hostname or "")
+        )
+    except ValueError:
+        usable = False
+    if address and not address.lower().startswith("http://"):
+        raise ValueError("only a proxy that is spoken to in plain http can be used: http://host:port")
+    if address and not usable:
+        raise ValueError("say http://host:port or http://user:password@host:port, the password percent-encoded")
+    return Secret(address)
 
 
 def _pod_id(text: str) -> str:
@@ -216,11 +262,30 @@ class Settings:
         _switch,
         "on: models may also come over plain http and from addresses inside the own network.",
     )
+    download_max_bytes_per_second: int = _setting(
+        "DOWNLOAD_MAX_BYTES_PER_SECOND",
+        "0",
+        _whole_number(0, 10**12),
+        "How fast all downloads together may be; 0 for as fast as they can.",
+    )
+    download_limit_hours: Hours | None = _setting(
+        "DOWNLOAD_LIMIT_HOURS", "", _hours, "When that limit holds, such as 08:00-23:30; always when empty."
+    )
     hf_token: Secret = _setting(
         "HF_TOKEN", "", Secret, "Hugging Face token, for gated models; sent to huggingface.co only."
     )
     hf_endpoint: str = _setting("HF_ENDPOINT", "", _address, "A mirror that answers in place of huggingface.co.")
     civitai_token: Secret = _setting("CIVITAI_TOKEN", "", Secret, "Civitai token; sent to civitai.com only.")
+    http_proxy: Secret = _setting(
+        "HTTP_PROXY", "", _proxy, "The proxy for downloads from http addresses: http://host:port."
+    )
+    https_proxy: Secret = _setting(
+        "HTTPS_PROXY", "", _proxy, "The proxy for downloads from https addresses: http://host:port."
+    )
+    all_proxy: Secret = _setting("ALL_PROXY", "", _proxy, "The proxy for those of the two that have none of their own.")
+    no_proxy: tuple[str, ...] = _setting(
+        "NO_PROXY", "", _words, "Hosts, domains and networks that are reached without a proxy; * for all."
+    )
     disk_reserve_bytes: int = _setting(
         "DISK_RESERVE_BYTES", "1000000000", _whole_number(0, 10**15), "Space that downloads leave free on the volume."
     )
@@ -282,6 +347,8 @@ class Settings:
 
 
 SECRET_NAMES = tuple(f.metadata["name"] for f in dataclasses.fields(Settings) if f.metadata["parse"] is Secret)
+# Every other program knows them by both spellings, and most prefer the small one.
+_ALSO_IN_SMALL = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"})
 
 
 def from_environment() -> Settings:
@@ -303,6 +370,8 @@ def load(environ: Mapping[str, str]) -> Settings:
     problems: dict[str, str] = {}
     for item in dataclasses.fields(Settings):
         name, parse = item.metadata["name"], item.metadata["parse"]
+        if name in _ALSO_IN_SMALL and environ.get(name.lower(), "").strip():
+            name = name.lower()
         try:
             text = _secret_text(name, environ) if parse is Secret else environ.get(name, "").strip()
             values[item.name] = parse(text or item.metadata["default"])
@@ -336,6 +405,6 @@ def _secret_text(name: str, environ: Mapping[str, str]) -> str:
 def described() -> list[tuple[str, str, str, bool]]:
     """(name, default, description, is it a secret) of each setting, in the order of the class."""
     return [
-        (f.metadata["name"], f.metadata["default"], f.metadata["description"], f.metadata["parse"] is Secret)
+        (f.metadata["name"], f.metadata["default"], f.metadata["description"], f.metadata["parse"] in {Secret, _proxy})
         for f in dataclasses.fields(Settings)
     ]

@@ -1,7 +1,8 @@
 """The job: fetch one artifact, tell everyone how far it is, remember how it ended."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 from redis.exceptions import RedisError
@@ -9,12 +10,15 @@ from rq import Retry
 
 from services import log, settings
 from services.artifacts import Artifact
+from services.bandwidth import Bandwidth
 from services.connections import redis_client
 from services.doorbell import ring
 from services.downloads import Fetcher
 from services.errors import DownloadFailed, DownloadStopped, NotEnoughSpace
 from services.installs import Installs
-from services.progress import FileProgress, ProgressBoard
+from services.pod import pod_id
+from services.progress import Control, FileProgress, ProgressBoard
+from services.proxies import Proxies
 from services.sources import Sources
 from services.verified import Verified, VerifiedFiles
 from services.workspace import Workspace, write_atomic
@@ -33,25 +37,58 @@ def stop() -> None:
     _stopping.set()
 
 
-def fetch(url: str, folder: str, name: str, size_bytes: int | None, sha256: str | None) -> Retry | None:
+class Surroundings:
+    """What a running download has to know of the others, asked of Redis in one round trip per report."""
+
+    def __init__(self, board: ProgressBoard, bandwidth: Bandwidth, artifact_id: str) -> None:
+        self._board = board
+        self._bandwidth = bandwidth
+        self._id = artifact_id
+        self._known = Control(stop=False, active=1, promised_bytes=0)
+
+    def stop_reason(self) -> str | None:
+        if _stopping.is_set():
+            return _SHUTTING_DOWN
+        return "stopped" if self._look().stop else None
+
+    def promised_bytes(self) -> int:
+        return self._look().promised_bytes
+
+    def limit(self) -> float | None:
+        return self._bandwidth.share(datetime.now(), self._known.active)
+
+    def _look(self) -> Control:
+        """The last that was known while Redis is away."""
+        self._known = _try(lambda: self._board.control(self._id)) or self._known
+        return self._known
+
+
+def fetch(
+    url: str, folder: str, name: str, size_bytes: int | None, sha256: str | None, mirrors: Sequence[str] = ()
+) -> Retry | None:
     """RQ's entry. Safe to run twice, resumes; returns a Retry when it was only told to stop for now.
 
     Raises what ended the download for good, after writing it down as a hold.
     """
     config = settings.from_environment()
-    artifact = Artifact(url=url, folder=folder, name=name, size_bytes=size_bytes, sha256=sha256)
+    artifact = Artifact(url, folder, name, size_bytes, sha256, tuple(mirrors))
     workspace = Workspace(config.workspace)
     installs, verified = Installs(workspace), VerifiedFiles(workspace)
     board = ProgressBoard(redis_client(config))
     if installs.hold(artifact.id) is not None or not _is_wanted(installs, artifact.id):
         _try(lambda: board.forget(artifact.id))
         return None
+    around = Surroundings(board, Bandwidth.from_settings(config), artifact.id)
     fetcher = Fetcher(
         workspace=workspace,
         sources=Sources.from_settings(config),
         reserve_bytes=config.disk_reserve_bytes,
         report=lambda progress: _try(lambda: board.publish(progress)),
-        stop_reason=lambda id_: _SHUTTING_DOWN if _stopping.is_set() else _cancelled(board, id_),
+        stop_reason=lambda _: around.stop_reason(),
+        pod=pod_id(config.state_dir),
+        proxies=Proxies.from_settings(config),
+        limit=around.limit,
+        promised=around.promised_bytes,
     )
     bound = _log.bind(artifact_id=artifact.id, folder=folder, name=name)
     bound.info("download_started", url=url, size_bytes=size_bytes)
@@ -115,10 +152,6 @@ def _write_down(installs: Installs, artifact_id: str, error: DownloadFailed | No
         installs.fail(artifact_id, error)
     except (OSError, NotEnoughSpace) as problem:
         _log.warning("hold_not_written", artifact_id=artifact_id, error=str(problem))
-
-
-def _cancelled(board: ProgressBoard, artifact_id: str) -> str | None:
-    return "cancelled" if _try(lambda: board.must_stop(artifact_id)) else None
 
 
 def _publish_end(board: ProgressBoard, progress: FileProgress) -> None:

@@ -15,6 +15,7 @@ from services.connections import redis_client
 from services.doorbell import Doorbell
 from services.errors import NotEnoughSpace, SuiteError
 from services.installs import Install, Installs, View, Wanted
+from services.plan import Plan, PlanRecords
 from services.verified import VerifiedFiles
 from services.workspace import Workspace
 from worker import rotation
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # How long a change can go unnoticed that nobody announced.
 INTERVAL_SECONDS = 5
+# Small files come in by the dozen a second, each with a ring: one round does for all of them.
+REST_SECONDS = 0.25
 
 _log = log.get("reconciler")
 
@@ -33,6 +36,7 @@ class Reconciler:
         workspace = Workspace(config.workspace)
         self._config = config
         self._installs = Installs(workspace)
+        self._plan = PlanRecords(workspace)
         self._verified = VerifiedFiles(workspace)
         self._queue: DownloadQueue | None = None
         self._rotated_on = ""
@@ -50,15 +54,15 @@ class Reconciler:
 
     def reconcile(self) -> None:
         """Raises OSError when the volume, QueueUnavailable when the queue does not answer."""
-        view = self._view()
+        seen_at, view = time.time(), self._view()
         for install in installs.finished(view):
             self._complete(install)
-        for entry in installs.wanted(view, time.time()):
-            hold = view.holds.get(entry.artifact.id)
-            if hold is not None and not self._installs.expire(entry.artifact.id, hold):
-                continue
-            if self._ensure(entry):
-                _log.info("download_enqueued", artifact_id=entry.artifact.id, name=entry.artifact.name)
+        self._ensure([entry for entry in installs.wanted(view, seen_at) if self._is_free(entry, view)], seen_at)
+
+    def _is_free(self, entry: Wanted, view: View) -> bool:
+        """Whether nothing holds it; a hold whose time has come is released."""
+        hold = view.holds.get(entry.artifact.id)
+        return hold is None or self._installs.expire(entry.artifact.id, hold)
 
     def _complete(self, install: Install) -> None:
         seconds = round(time.time() - install.requested_at, 1)
@@ -79,15 +83,30 @@ class Reconciler:
             holds=self._installs.holds() if records else {},
             verified=self._verified.holding_for(artifacts) if records else {},
             progress={},
+            plan=self._plan.get() if records else Plan(),
         )
 
-    def _ensure(self, entry: Wanted) -> bool:
+    def _ensure(self, entries: list[Wanted], seen_at: float) -> None:
+        """A job for each, in their order."""
+        if not entries:
+            return
+        queue = self._connected()
+        for artifact in queue.ensure_all([(entry.artifact, entry.asked_at) for entry in entries], seen_at):
+            _log.info("download_enqueued", artifact_id=artifact.id, name=artifact.name)
+        if queue.arrange([entry.artifact for entry in entries]):
+            _log.info("queue_arranged")
+
+    def _connected(self) -> "DownloadQueue":
+        """The queue, without the workers that died with an earlier start of this container."""
         # Redis and RQ cost 20 MB and a quarter of a second: an idle suite does not need them here.
         from services.jobs import DownloadQueue
 
         if self._queue is None:
-            self._queue = DownloadQueue(redis_client(self._config))
-        return self._queue.ensure(entry.artifact, entry.asked_at)
+            queue = DownloadQueue(redis_client(self._config))
+            if dead := queue.clean_up():
+                _log.info("dead_workers_forgotten", workers=dead)
+            self._queue = queue
+        return self._queue
 
 
 def main() -> NoReturn:
@@ -97,6 +116,7 @@ def main() -> NoReturn:
     reconciler, doorbell = Reconciler(config), Doorbell(config.doorbell_socket)
     while True:
         reconciler.go_round()
+        time.sleep(REST_SECONDS)
         doorbell.wait(INTERVAL_SECONDS)
 
 

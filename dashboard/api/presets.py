@@ -1,8 +1,5 @@
 """`/api/presets/`"""
 
-import asyncio
-import time
-
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,14 +15,10 @@ from dashboard.messages import (
     preset_detail,
     preset_list,
 )
-from dashboard.suite import Suite, suite_of
+from dashboard.suite import suite_of
 from services import installs
 from services.doorbell import ring
 from services.models import OURS
-from services.presets import Preset
-
-# How long an uninstall waits for a worker to let go of a file; it looks four times a second.
-LET_GO_SECONDS = 3.0
 
 
 async def list_presets(request: Request) -> Response:
@@ -55,7 +48,8 @@ async def install(request: Request) -> Response:
         return json_answer(install_message(status))
     joined = await suite.library.request(preset)
     ids = [file.id for file in preset.files]
-    await suite.allow_downloads(ids)
+    if not (await suite.library.shelf()).view.plan.is_paused:
+        await suite.allow_downloads(ids)
     suite.downloads.touch(ids)
     ring(suite.settings.doorbell_socket)
     return json_answer(install_message(await suite.library.status(preset), joined=joined), 202)
@@ -68,7 +62,7 @@ async def uninstall(request: Request) -> Response:
     shelf = await suite.library.shelf()
     needed = {file.id: installs.still_needed_by(file, preset, shelf.catalogue, shelf.view) for file in preset.files}
     leaving = [file for file in preset.files if not needed[file.id]]
-    await _let_go(suite, preset, [file.id for file in leaving])
+    await suite.let_go([file.id for file in leaving])
     freed = await suite.library.remove_files(preset, leaving)
     suite.downloads.touch(file.id for file in preset.files)
     in_place = {file.id: model.root for file in leaving if (model := shelf.models.get(file.id)) and model.root != OURS}
@@ -79,14 +73,6 @@ async def uninstall(request: Request) -> Response:
     kept = tuple(Kept(file.name, reasons[file.id]) for file in preset.files if file.id in reasons)
     removed = tuple(file.name for file in preset.files if file.id not in reasons)
     return json_answer(Uninstalled(removed, kept, freed))
-
-
-async def _let_go(suite: Suite, preset: Preset, ids: list[str]) -> None:
-    """A file that is being downloaded would come back after it was removed."""
-    await suite.stop_downloads(ids)
-    until = time.monotonic() + LET_GO_SECONDS
-    while time.monotonic() < until and any(suite.downloads.is_moving(id_) for id_ in ids):  # noqa: ASYNC110
-        await asyncio.sleep(0.25)
 
 
 ENDPOINTS = (

@@ -11,7 +11,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from dashboard.live.hub import Hub, message
-from dashboard.messages import download_list, install_message
+from dashboard.messages import PlanMessage, download_list, install_message
 from services import installs, log, progress
 from services.progress import FileProgress
 
@@ -70,7 +70,7 @@ class DownloadsFeed:
 
     def is_moving(self, artifact_id: str) -> bool:
         live = self.progress.get(artifact_id)
-        return live is not None and live.state in {"downloading", "verifying"}
+        return live is not None and live.is_moving and time.time() - live.at < progress.SILENT_SECONDS
 
     def touch(self, artifact_ids: Iterable[str]) -> None:
         """Something other than progress happened to these: asked for, cancelled, removed."""
@@ -81,7 +81,11 @@ class DownloadsFeed:
 
     async def snapshot(self, library: "Library") -> str:
         shelf = await library.shelf()
-        return message("snapshot", {"channel": "downloads", "downloads": download_list(shelf.catalogue, shelf.view)})
+        listed, paused = download_list(shelf.catalogue, shelf.view), shelf.view.plan.is_paused
+        return message("snapshot", {"channel": "downloads", "downloads": listed, "paused": paused})
+
+    def tell_plan(self, plan: PlanMessage) -> None:
+        self._hub.publish("downloads", "downloads_plan", message("downloads_plan", plan))
 
     async def _publish(self, library: "Library", told_at: dict[str, float]) -> float | None:
         """What is not due yet stays in `_changed`; the seconds until it is, None when nothing waits."""
@@ -93,7 +97,8 @@ class DownloadsFeed:
         for preset in {preset.id: preset for id_ in changed for preset in shelf.catalogue.presets_with(id_)}.values():
             status = installs.status(preset, shelf.view)
             wait = told_at.get(preset.id, 0.0) + TICK_SECONDS - now
-            if wait > 0 and status.state in _UNDER_WAY:
+            # Also one that stands still, while its files come in for another.
+            if wait > 0 and any(file.state in _UNDER_WAY for file in status.files):
                 self._changed.update(changed & {file.id for file in preset.files})
                 due_in = min(wait, due_in or wait)
                 continue

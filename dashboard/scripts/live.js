@@ -37,10 +37,15 @@ component('download', {
 })
 
 component('file', {
-  get part() {
+  get status() {
     const { presetId, id } = this.root.dataset
-    const file = downloads.byId[presetId]?.files.find((each) => each.id === id)
-    return file?.bytes_total ? file.bytes_done / file.bytes_total : undefined
+    return downloads.byId[presetId]?.files.find((each) => each.id === id)
+  },
+  get part() { return this.status?.bytes_total ? this.status.bytes_done / this.status.bytes_total : undefined },
+  get pace() {
+    const { bytes_per_second: speed, connections } = this.status ?? {}
+    if (!speed) return ''
+    return ` · ${speedText(speed)}${connections ? ` over ${connections} connection${connections === 1 ? '' : 's'}` : ''}`
   },
 })
 

@@ -10,7 +10,7 @@ const HISTORY = 60 // points of a sparkline: two minutes
 const QUIET_MS = 2000 // a loss shorter than this is not worth a word
 const BANNER_MS = 5000
 const ACTIVE = ['queued', 'downloading', 'verifying']
-const PENDING = [...ACTIVE, 'failed', 'cancelled'] // what the list of downloads holds
+const PENDING = [...ACTIVE, 'paused', 'failed', 'cancelled'] // what the list of downloads holds
 
 store('link', { state: 'connecting', label: 'Connecting', banner: false, text: '' })
 store('downloads', { byId: {} })
@@ -76,6 +76,7 @@ const handlers = {
     else system_status(data.status)
   },
   download_progress: applyDownload,
+  downloads_plan: () => refresh('downloads'),
   queue_status: (data) => queue(data.running, data),
   run_progress: (run) => { runs.byId[run.prompt_id] = run },
   run_finished(run) {
@@ -114,7 +115,7 @@ function downloadChanged({ preset_id: id, name, state, error }, before) {
   if (state === 'installed') {
     refresh('presets', 'models') // its files may complete other presets
     toast(`${name} is installed.`, { tone: 'ok', label: 'Open', action: () => visit(`/presets/${encodeURIComponent(id)}`) })
-  } else if (state === 'failed') toast(`${name}: ${error}`, { tone: 'bad' })
+  } else if (error && (state === 'failed' || state === 'paused')) toast(`${name}: ${error}`, { tone: 'bad' })
 }
 
 /** Fetches what shows this preset again: its own card, not the list of hundreds. */

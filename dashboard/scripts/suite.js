@@ -16,7 +16,9 @@ const count = (number, noun) => `${number} ${noun}${number === 1 ? '' : 's'}`
 const sharing = ({ length }) => (length ? `shared with ${count(length, 'preset')}` : '')
 
 const install = (button, id) => attempt(button, async () => {
-  applyDownload(await call('POST', api`/api/presets/${id}/install`, {}))
+  const status = await call('POST', api`/api/presets/${id}/install`, {})
+  applyDownload(status)
+  if (status.state === 'paused') sayPaused()
   refreshPreset(id)
 })
 
@@ -66,8 +68,43 @@ const run = (button, workflow) => attempt(button, async () => {
 
 const cancel = (button, { id, title }) => attempt(button, async () => {
   await call('DELETE', api`/api/downloads/${id}`)
-  toast(`Cancelled ${title}. What is here is kept.`, { label: 'Resume', action: () => install(null, id) })
+  toast(`Cancelled ${title}. What is here is kept.`, { label: 'Resume', action: () => actions.resume(null, { id }) })
   refreshPreset(id)
+})
+
+const steer = (verb) => (button, { id, presetId }) => attempt(button, async () => {
+  const { all_paused: waits } = await call('POST', api`/api/downloads/${id}/${verb}`)
+  if (waits) sayPaused()
+  refreshPreset(presetId ?? id)
+})
+
+const steerAll = (verb) => (button) => attempt(button, async () => {
+  await call('POST', `/api/downloads/${verb}`)
+  refresh('downloads', 'presets')
+})
+
+const sayPaused = () => toast('It waits: all downloads are paused.', { label: 'Resume all', action: () => steerAll('resume')(null) })
+
+async function drop(button, { id, title }) {
+  const text = 'What was fetched of it is deleted.'
+  if (!(await confirmed({ title: `Discard ${title}?`, text, label: 'Discard' }))) return
+  await attempt(button, async () => {
+    await call('DELETE', api`/api/downloads/${id}?keep=false`)
+    refreshPreset(id)
+  })
+}
+
+const moveUp = (button, { id }) => attempt(button, async () => {
+  const ids = [...document.querySelectorAll('.download')].map(({ dataset }) => dataset.id)
+  const place = ids.indexOf(id)
+  ids.splice(place - 1, 2, id, ids[place - 1])
+  await call('PUT', '/api/downloads/order', { ids })
+  // The row moves with its button, which loses the focus: keys go on where they were.
+  document.addEventListener('htmx:after:swap', () => {
+    const row = document.getElementById(`download-${id}`)
+    row?.querySelector('[data-action="moveUp"], button')?.focus()
+  }, { once: true })
+  refresh('downloads')
 })
 
 const removeFromQueue = (button, path) => attempt(button, async () => {
@@ -79,6 +116,13 @@ const actions = {
   install: (button, { id }) => install(button, id),
   uninstall: (button, { id }) => uninstall(button, id),
   cancel,
+  pause: steer('pause'),
+  resume: steer('resume'),
+  retry: steer('retry'),
+  pauseAll: steerAll('pause'),
+  resumeAll: steerAll('resume'),
+  drop,
+  moveUp,
   restart,
   run: (button, { workflow }) => run(button, workflow),
   interrupt: (button, { id }) => removeFromQueue(button, api`/api/comfyui/queue?prompt_id=${id}`),

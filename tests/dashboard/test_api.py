@@ -94,6 +94,10 @@ def test_a_hostile_name_finds_nothing(client: httpx.Client, path: str, name: str
         ("POST", "/api/presets/{}/install"),
         ("DELETE", "/api/presets/{}"),
         ("DELETE", "/api/downloads/{}"),
+        ("DELETE", "/api/downloads/{}?keep=false"),
+        ("POST", "/api/downloads/{}/pause"),
+        ("POST", "/api/downloads/{}/resume"),
+        ("POST", "/api/downloads/{}/retry"),
         ("DELETE", "/api/workflows/{}"),
         ("PUT", "/api/workflows/{}"),
         ("DELETE", "/api/tokens/{}"),
@@ -312,6 +316,56 @@ def test_cancelling_one_of_two_presets_leaves_the_file_they_share_to_the_other(
     wait_until_installed(suite, client, "GOES")
     for id_ in ("STAYS", "GOES"):
         client.delete(f"/api/presets/{id_}")
+
+
+def slow_preset(host: ModelHost, id_: str) -> tuple[dict[str, Any], str]:
+    """A preset whose one file takes most of a minute, and the id of that file."""
+    name = f"{id_.lower()}.safetensors"
+    url = host.add(f"/{name}", MODEL, throttle=len(MODEL) // 50)
+    file = {"url": url, "folder": "upscale_models", "name": name, "size_bytes": len(MODEL)}
+    preset = {"id": id_, "name": id_, "kind": "upscale", "description": "Takes its time.", "files": [file]}
+    return preset, model_id("upscale_models", name)
+
+
+@pytest.mark.parametrize("one", ["PRESET", "FILE", "ALL"])
+def test_a_running_download_is_paused_and_goes_on_from_there(
+    suite: RunningSuite, client: httpx.Client, model_host: ModelHost, one: str
+) -> None:
+    preset, file_id = slow_preset(model_host, f"PAUSED_{one}")
+    suite.add_preset(preset)
+    status, path = f"/api/presets/{preset['id']}/status", f"/{preset['id'].lower()}.safetensors"
+    steer = {"PRESET": f"{preset['id']}/", "FILE": f"{file_id}/", "ALL": ""}[one]
+    client.post(f"/api/presets/{preset['id']}/install")
+    suite.wait_for(lambda: client.get(status).json()["bytes_done"] > 0, "the first bytes", 20)
+    for _ in range(2):
+        assert client.post(f"/api/downloads/{steer}pause").status_code == 200
+    assert client.get(status).json()["state"] == "paused"
+    part = suite.workspace / "models" / "upscale_models" / f"{path[1:]}.part"
+    suite.wait_for(lambda: not part.with_name(f"{part.name}.lease").exists(), "the worker to let go", 5)
+    kept = suite.wait_for(lambda: client.get(status).json()["bytes_done"], "what was kept", 5)
+    assert 0 < kept < len(MODEL)
+    with suite.redis() as queue:
+        queue.flushall()
+    assert client.get(status).json()["bytes_done"] == kept
+    model_host.behave(path, throttle=None)
+    for _ in range(2):
+        assert client.post(f"/api/downloads/{steer}resume").status_code == 200
+    wait_until_installed(suite, client, preset["id"])
+    assert model_host.bytes_sent(path) < len(MODEL) + kept
+    client.delete(f"/api/presets/{preset['id']}")
+
+
+def test_a_running_download_is_cancelled_and_leaves_nothing(
+    suite: RunningSuite, client: httpx.Client, model_host: ModelHost
+) -> None:
+    preset, file_id = slow_preset(model_host, "DROPPED")
+    suite.add_preset(preset)
+    client.post("/api/presets/DROPPED/install")
+    status = "/api/presets/DROPPED/status"
+    suite.wait_for(lambda: client.get(status).json()["bytes_done"] > 0, "the first bytes", 20)
+    assert client.delete("/api/downloads/DROPPED?keep=false").json() == {"cancelled": [file_id]}
+    assert list((suite.workspace / "models" / "upscale_models").glob("dropped*")) == []
+    assert client.get(status).json()["state"] == "available"
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,16 @@ def test_the_old_name_of_a_folder_is_refused_with_the_new_one(old: str, new: str
         parse_preset(entry(files=[model(folder=old)]))
 
 
+def test_mirrors_are_taken_in_order() -> None:
+    mirrors = ["https://one.example/a", "https://two.example/a"]
+    assert parse_preset(entry(files=[model(mirrors=mirrors)])).files[0].mirrors == tuple(mirrors)
+
+
+def test_a_mirror_that_is_no_address_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="'TINY': 'mirror' is not an http address"):
+        parse_preset(entry(files=[model(mirrors=["mirror"])]))
+
+
 def test_a_page_of_hugging_face_is_refused_with_the_address_of_the_file() -> None:
     page = "https://huggingface.co/a/b/blob/main/c.safetensors"
     with pytest.raises(InvalidRequest, match="/resolve/"):

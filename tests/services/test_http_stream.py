@@ -1,3 +1,4 @@
+import contextlib
 import http.client
 import socket
 import ssl
@@ -12,7 +13,7 @@ import pytest
 
 from services import http_stream
 from services.errors import DownloadFailed
-from services.http_stream import MAX_REDIRECTS, HttpStream, open_stream
+from services.http_stream import MAX_REDIRECTS, Client, HttpStream
 from services.settings import Secret
 from services.sources import Sources
 from tests.fakes.model_host import ModelHost
@@ -64,10 +65,12 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def hosts(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, TlsHost]]:
     """A server for each of NAMES, by name; their certificate is believed."""
     monkeypatch.setenv("SSL_CERT_FILE", f"{certificate}.crt")
+    http_stream._tls.cache_clear()
     made = {name: TlsHost(certificate) for name in NAMES}
     for host in made.values():
         host.__enter__()
     yield made
+    http_stream._tls.cache_clear()
     for host in made.values():
         host.__exit__(None, None, None)
 
@@ -75,6 +78,12 @@ def hosts(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[s
 def with_tokens(hosts: dict[str, TlsHost], **more_ports: int) -> LocalNames:
     ports = {name: host.port for name, host in hosts.items()}
     return LocalNames(Secret("hf-canary"), Secret("civitai-canary"), "", private_hosts=False, ports=ports | more_ports)
+
+
+@contextlib.contextmanager
+def open_stream(url: str, headers: dict[str, str], sources: Sources) -> Iterator[HttpStream]:
+    with Client(sources) as client:
+        yield client.get(url, headers)
 
 
 def read_all(stream: HttpStream, size: int = 1024 * 1024) -> bytes:
@@ -300,6 +309,7 @@ def test_a_certificate_nobody_vouches_for_is_refused(
     hosts: dict[str, TlsHost], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
+    http_stream._tls.cache_clear()
     with pytest.raises(ssl.SSLCertVerificationError):
         fetch("https://huggingface.co/a", with_tokens(hosts))
 

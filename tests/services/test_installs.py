@@ -2,12 +2,14 @@ import time
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from services import installs, journal
 from services.artifacts import Artifact
 from services.errors import DownloadFailed, NotEnoughSpace
 from services.installs import Hold, Install, Installs, View, Wanted
 from services.journal import Journal
+from services.plan import Plan, PlanRecords
 from services.presets import Preset
 from services.progress import FileProgress, FileState
 from services.verified import Verified
@@ -25,8 +27,8 @@ def preset(id_: str, *files: Artifact) -> Preset:
     return Preset(id=id_, name=id_.lower(), kind="image", description="", files=files)
 
 
-def install(wanted: Preset, *, completed_at: float | None = None, cancelled_at: float | None = None) -> Install:
-    return Install(wanted.id, wanted.name, 1.0, wanted.files, completed_at, cancelled_at=cancelled_at)
+def install(wanted: Preset, **times: float) -> Install:
+    return Install(wanted.id, wanted.name, 1.0, wanted.files, **times)
 
 
 def here(*files: Artifact, sha256: str = DIGEST) -> dict[str, Verified]:
@@ -43,6 +45,8 @@ def view(
     verified: dict[str, Verified] | None = None,
     progress: dict[str, FileProgress] | None = None,
     removed: tuple[str, ...] = (),
+    plan: Plan = Plan(),  # noqa: B008 (frozen)
+    kept: dict[str, int] | None = None,
 ) -> View:
     return View(
         installs={known.preset_id: known for known in asked_for},
@@ -50,17 +54,28 @@ def view(
         holds=holds or {},
         verified=verified or {},
         progress=progress or {},
+        plan=plan,
+        kept=kept or {},
     )
 
 
 FAILED = Hold("failed", "no such file", at=1.0)
 RETRIED = Hold("failed", "HTTP 503", at=1.0, until=2**40)
 CANCELLED = Hold("cancelled", "cancelled", at=1.0)
+PAUSED = Hold("paused", "paused", at=1.0)
+NO_ROOM = Hold("paused", "needs 24.0 GB, 11.2 GB free", at=1.0, until=2**40)
 
 
 @pytest.fixture
 def records(workspace: Workspace) -> Installs:
     return Installs(workspace)
+
+
+def keep_partial(workspace: Workspace, artifact: Artifact, done: int) -> None:
+    """As a download that was stopped leaves it."""
+    target = workspace.model_file(artifact.folder, artifact.name)
+    journal.part_file(target).write_bytes(bytes(done + 10))
+    journal.save(target, Journal(artifact.url, artifact.size_bytes, "x", ((0, done),)))
 
 
 # What was asked for
@@ -165,21 +180,181 @@ def test_a_permanent_failure_waits_for_someone(records: Installs) -> None:
     assert records.holds()[A.id].until is None
 
 
-@pytest.mark.parametrize("error", [DownloadFailed("HTTP 503", permanent=False), NotEnoughSpace("full")])
+@pytest.mark.parametrize(
+    ("error", "reason"), [(DownloadFailed("HTTP 503", permanent=False), "failed"), (NotEnoughSpace("full"), "paused")]
+)
 def test_any_other_failure_is_tried_again_after_a_minute(
-    error: DownloadFailed | NotEnoughSpace, records: Installs
+    error: DownloadFailed | NotEnoughSpace, reason: str, records: Installs
 ) -> None:
     records.fail(A.id, error)
     hold = records.hold(A.id)
     assert hold is not None
-    assert (hold.reason, hold.message) == ("failed", error.message)
+    assert (hold.reason, hold.message) == (reason, error.message)
     assert hold.until == pytest.approx(time.time() + 60, abs=5)
 
 
-def test_a_file_that_was_cancelled_while_it_failed_stays_cancelled(records: Installs) -> None:
+@pytest.mark.parametrize("error", [DownloadFailed("HTTP 503", permanent=False), NotEnoughSpace("full")])
+def test_a_file_that_someone_stopped_while_it_failed_stays_stopped(
+    error: DownloadFailed | NotEnoughSpace, records: Installs
+) -> None:
     records.cancel_file(A.id)
+    records.pause_file(B.id)
+    for file in (A, B):
+        records.fail(file.id, error)
+    assert [records.holds()[file.id].reason for file in (A, B)] == ["cancelled", "paused"]
+    assert all(hold.until is None for hold in records.holds().values())
+
+
+def test_a_paused_preset_waits_and_goes_on_when_it_is_resumed(records: Installs) -> None:
+    records.request(preset("P", A))
+    records.pause("P")
+    paused = records.all()["P"]
+    assert (paused.is_active, paused.is_open) == (False, True)
+    records.resume("P")
+    resumed = records.all()["P"]
+    assert resumed.is_active
+    assert resumed.requested_at == paused.requested_at
+    assert resumed.asked_at == pytest.approx(time.time(), abs=5)
+
+
+@pytest.mark.parametrize("action", ["pause", "resume", "retry", "cancel"])
+def test_any_action_twice_is_the_action_once(action: str, records: Installs) -> None:
+    records.request(preset("P", A, B, C))
+    records.fail(A.id, DownloadFailed("no such file", permanent=True))
+    records.pause_file(B.id)
+    for _ in range(2):
+        before = records.all(), records.holds()
+        getattr(records, action)("P")
+    assert (records.all(), records.holds()) == before
+
+
+@pytest.mark.parametrize("action", ["pause_file", "resume_file", "retry_file"])
+def test_any_action_on_a_file_twice_is_the_action_once(action: str, records: Installs) -> None:
+    records.request(preset("P", A, B))
     records.fail(A.id, DownloadFailed("HTTP 503", permanent=False))
-    assert records.holds()[A.id].reason == "cancelled"
+    records.pause_file(B.id)
+    for file in (A, B):
+        getattr(records, action)(file.id)
+    before = records.all(), records.holds()
+    for file in (A, B):
+        getattr(records, action)(file.id)
+    assert (records.all(), records.holds()) == before
+
+
+@pytest.mark.parametrize("action", ["pause", "resume", "retry", "cancel", "forget"])
+def test_what_was_never_asked_for_is_left_alone_by_every_action(action: str, records: Installs) -> None:
+    records.request(preset("DONE", A))
+    records.complete(records.all()["DONE"])
+    before = records.all()
+    for id_ in ("DONE", "P"):
+        getattr(records, action)(id_)
+    assert records.all() == before
+
+
+def test_resuming_a_preset_lets_go_what_someone_stopped_and_not_what_failed(records: Installs) -> None:
+    records.request(preset("P", A, B, C))
+    records.pause_file(A.id)
+    records.cancel_file(B.id)
+    records.fail(C.id, DownloadFailed("no such file", permanent=True))
+    records.resume("P")
+    assert set(records.holds()) == {C.id}
+
+
+def test_retrying_a_preset_lets_go_what_failed_or_found_no_room_and_not_what_someone_stopped(records: Installs) -> None:
+    records.request(preset("P", A, B, C))
+    records.pause_file(A.id)
+    records.fail(B.id, NotEnoughSpace("full"))
+    records.fail(C.id, DownloadFailed("no such file", permanent=True))
+    records.retry("P")
+    assert set(records.holds()) == {A.id}
+    assert records.all()["P"].renewed_at is not None
+
+
+def test_resuming_a_cancelled_preset_takes_it_up_again(records: Installs) -> None:
+    records.request(preset("P", A))
+    records.cancel("P")
+    records.resume("P")
+    assert records.all()["P"].is_active
+
+
+def test_retrying_a_cancelled_preset_leaves_it_cancelled(records: Installs) -> None:
+    records.request(preset("P", A))
+    records.cancel("P")
+    records.retry("P")
+    assert not records.all()["P"].is_open
+
+
+def test_asking_for_a_paused_preset_resumes_it(records: Installs) -> None:
+    records.request(preset("P", A))
+    records.pause("P")
+    assert records.request(preset("P", A)) is False
+    assert records.all()["P"].is_active
+
+
+def test_cancelling_a_paused_preset_cancels_it(records: Installs) -> None:
+    records.request(preset("P", A))
+    records.pause("P")
+    records.cancel("P")
+    assert (records.all()["P"].paused_at, records.all()["P"].is_open) == (None, False)
+
+
+def test_a_file_that_waits_for_someone_anyway_cannot_be_paused(records: Installs) -> None:
+    records.fail(A.id, DownloadFailed("no such file", permanent=True))
+    records.cancel_file(B.id)
+    for file in (A, B):
+        records.pause_file(file.id)
+    assert [records.holds()[file.id].reason for file in (A, B)] == ["failed", "cancelled"]
+
+
+def test_a_file_that_waits_for_room_can_be_paused_for_good(records: Installs) -> None:
+    records.fail(A.id, NotEnoughSpace("full"))
+    records.pause_file(A.id)
+    assert records.holds()[A.id].until is None
+
+
+def test_retrying_a_file_counts_as_asking_for_every_preset_that_wants_it(records: Installs) -> None:
+    for id_ in ("P", "Q"):
+        records.request(preset(id_, A))
+    records.request(preset("R", B))
+    records.fail(A.id, DownloadFailed("no such file", permanent=True))
+    records.retry_file(A.id)
+    assert records.holds() == {}
+    assert {id_ for id_, known in records.all().items() if known.renewed_at} == {"P", "Q"}
+
+
+def test_a_worker_may_begin_with_what_someone_waits_for(records: Installs) -> None:
+    assert not records.is_due(A.id)
+    records.request(preset("P", A))
+    assert records.is_due(A.id)
+
+
+@pytest.mark.parametrize("action", ["pause", "cancel", "pause_file", "cancel_file", "pause all"])
+def test_a_worker_must_not_begin_with_what_someone_stopped(
+    action: str, records: Installs, workspace: Workspace
+) -> None:
+    records.request(preset("P", A))
+    if action == "pause all":
+        PlanRecords(workspace).pause()
+    else:
+        getattr(records, action)(A.id if action.endswith("file") else "P")
+    assert not records.is_due(A.id)
+
+
+def test_only_what_was_cancelled_can_be_forgotten(records: Installs) -> None:
+    records.request(preset("P", A))
+    records.forget("P")
+    assert set(records.all()) == {"P"}
+    records.cancel("P")
+    records.forget("P")
+    assert records.all() == {}
+    assert records.removed() == frozenset()
+
+
+def test_what_was_fetched_can_be_dropped(records: Installs, workspace: Workspace) -> None:
+    keep_partial(workspace, A, 60)
+    records.drop_partial(A)
+    records.drop_partial(A)
+    assert list(workspace.model_file(A.folder, A.name).parent.iterdir()) == []
 
 
 def test_asking_for_a_cancelled_preset_resumes_it(records: Installs) -> None:
@@ -240,7 +415,7 @@ def test_a_released_hold_is_gone(records: Installs) -> None:
 def test_the_bytes_of_a_partial_file_are_known(records: Installs, workspace: Workspace) -> None:
     target = workspace.model_file(A.folder, A.name)
     journal.part_file(target).write_bytes(bytes(70))
-    journal.save(target, Journal(A.url, 60, 100, None))
+    journal.save(target, Journal(A.url, 100, None, ((0, 60),)))
     assert records.partial_bytes(A) == 60
     assert records.partial_bytes(B) == 0
 
@@ -295,6 +470,32 @@ def test_a_cancelled_install_wants_nothing_but_what_another_wants() -> None:
     assert names(installs.wanted(state, 10.0)) == ["a"]
 
 
+def test_the_files_of_presets_that_someone_put_first_come_first() -> None:
+    p, q, r = install(preset("P", A)), install(preset("Q", B)), install(preset("R", C))
+    assert names(installs.wanted(view(p, q, r, plan=Plan(preset_ids=("P", "Q"))), 10.0)) == ["a", "b", "c"]
+    assert names(installs.wanted(view(p, q, r, plan=Plan(preset_ids=("Q",))), 10.0)) == ["b", "c", "a"]
+
+
+def test_a_shared_file_comes_with_the_first_of_its_presets() -> None:
+    state = view(install(preset("P", C)), install(preset("Q", A, B)), install(preset("R", A)))
+    assert names(installs.wanted(replace(state, plan=Plan(preset_ids=("R", "P"))), 10.0)) == ["a", "c", "b"]
+
+
+def test_nothing_is_wanted_now_while_everything_is_paused() -> None:
+    assert installs.wanted(view(install(preset("P", A)), plan=Plan(paused_at=5.0)), 10.0) == []
+
+
+def test_a_paused_install_wants_nothing_but_what_another_wants() -> None:
+    state = view(install(preset("P", A, B), paused_at=5.0), install(preset("Q", A)))
+    assert names(installs.wanted(state, 10.0)) == ["a"]
+
+
+def test_what_a_paused_install_has_is_not_dropped_with_another() -> None:
+    p, q = install(preset("P", A, B)), install(preset("Q", A), paused_at=5.0)
+    assert installs.wanted_only_by(p, view(p, q)) == [A, B]
+    assert installs.wanted_only_by(p, view(p, q), paused_too=True) == [B]
+
+
 def test_cancelling_stops_the_files_that_no_other_active_install_wants() -> None:
     p, q = install(preset("P", A, B, C)), install(preset("Q", A))
     cancelled, done = install(preset("R", B), cancelled_at=5.0), install(preset("S", B), completed_at=5.0)
@@ -303,7 +504,15 @@ def test_cancelling_stops_the_files_that_no_other_active_install_wants() -> None
 
 @pytest.mark.parametrize(
     ("hold", "now", "expected"),
-    [(FAILED, 10.0, []), (CANCELLED, 10.0, []), (RETRIED, 10.0, []), (RETRIED, 2.0**41, ["a"])],
+    [
+        (FAILED, 10.0, []),
+        (CANCELLED, 10.0, []),
+        (PAUSED, 2.0**41, []),
+        (RETRIED, 10.0, []),
+        (RETRIED, 2.0**41, ["a"]),
+        (NO_ROOM, 10.0, []),
+        (NO_ROOM, 2.0**41, ["a"]),
+    ],
 )
 def test_a_held_file_is_wanted_when_its_time_has_come(hold: Hold, now: float, expected: list[str]) -> None:
     assert names(installs.wanted(view(install(preset("P", A)), holds={A.id: hold}), now)) == expected
@@ -364,6 +573,18 @@ def test_what_other_installs_still_have_to_fetch_is_promised_to_them() -> None:
     assert not fits(preset("P", A), others, 129)
 
 
+def test_what_waits_until_everything_is_resumed_is_promised_its_space() -> None:
+    state = view(install(preset("Q", B)), plan=Plan(paused_at=5.0))
+    assert fits(preset("P", A), state, 150)
+    assert not fits(preset("P", A), state, 149)
+
+
+def test_the_bytes_of_partial_data_are_not_promised_again() -> None:
+    state = view(install(preset("Q", B)), kept={B.id: 30})
+    assert fits(preset("P", A), state, 120)
+    assert not fits(preset("P", A), state, 119)
+
+
 def test_a_cancelled_install_is_promised_nothing() -> None:
     assert fits(preset("P", A), view(install(preset("Q", B), cancelled_at=5.0)), 100)
 
@@ -383,6 +604,7 @@ def test_a_refusal_names_preset_need_and_free_space() -> None:
 WANTED = install(preset("P", A, B))
 DONE = install(preset("P", A, B), completed_at=5.0)
 STOPPED = install(preset("P", A, B), cancelled_at=5.0)
+WAITING = install(preset("P", A, B), paused_at=5.0)
 
 STATES: dict[str, tuple[View, str, tuple[str, str]]] = {
     "nothing happened": (view(), "available", ("missing", "missing")),
@@ -420,6 +642,22 @@ STATES: dict[str, tuple[View, str, tuple[str, str]]] = {
         view(WANTED, install(preset("Q", A), cancelled_at=5.0), progress=live(A)),
         "downloading",
         ("downloading", "queued"),
+    ),
+    "paused": (view(WANTED, holds={A.id: PAUSED, B.id: PAUSED}), "paused", ("paused", "paused")),
+    "one file is paused": (view(WANTED, holds={A.id: PAUSED}), "queued", ("paused", "queued")),
+    "paused, the rest is here": (view(WANTED, holds={A.id: PAUSED}, verified=here(B)), "paused", ("paused", "present")),
+    "no room": (view(WANTED, holds={A.id: NO_ROOM}, verified=here(B)), "paused", ("paused", "present")),
+    "paused as a whole": (view(WAITING, progress=live(A)), "paused", ("paused", "paused")),
+    "paused as a whole, a file comes for another preset": (
+        view(WAITING, install(preset("Q", A)), progress=live(A)),
+        "paused",
+        ("downloading", "paused"),
+    ),
+    "everything is paused": (view(WANTED, progress=live(A), plan=Plan(paused_at=5.0)), "paused", ("paused", "paused")),
+    "everything is paused, one had failed": (
+        view(WANTED, holds={A.id: FAILED}, plan=Plan(paused_at=5.0)),
+        "failed",
+        ("failed", "paused"),
     ),
     "failed and cancelled": (
         view(WANTED, holds={A.id: FAILED, B.id: CANCELLED}),
@@ -486,7 +724,46 @@ def test_a_file_that_is_verified_adds_no_speed() -> None:
     assert installs.status(preset("P", A, B), view(WANTED, progress=progress)).bytes_per_second == 0
 
 
-@pytest.mark.parametrize(("hold", "error"), [(FAILED, "no such file"), (RETRIED, "HTTP 503"), (CANCELLED, None)])
+@pytest.mark.parametrize(
+    ("state", "asked_for", "hold"),
+    [
+        ("paused", WANTED, PAUSED),
+        ("paused", WANTED, NO_ROOM),
+        ("paused", WAITING, None),
+        ("cancelled", WANTED, CANCELLED),
+        ("cancelled", STOPPED, None),
+        ("queued", WANTED, None),
+    ],
+)
+@pytest.mark.parametrize("last_word", [None, "cancelled"])
+def test_a_file_that_stands_still_has_the_bytes_that_were_kept(
+    state: str, asked_for: Install, hold: Hold | None, last_word: FileState | None
+) -> None:
+    known = view(
+        asked_for,
+        holds={A.id: hold} if hold else {},
+        progress=live(A, last_word, done=5, bytes_per_second=5.0) if last_word else {},
+        kept={A.id: 60},
+    )
+    file = installs.status(preset("P", A, B), known).files[0]
+    assert (file.state, file.bytes_done, file.bytes_per_second, file.connections) == (state, 60, 0.0, 0)
+
+
+def test_the_connections_of_a_running_download_are_told() -> None:
+    state = view(WANTED, progress=live(A, connections=8) | live(B, "verifying"))
+    assert [file.connections for file in installs.status(preset("P", A, B), state).files] == [8, 0]
+
+
+@pytest.mark.parametrize(
+    ("hold", "error"),
+    [
+        (FAILED, "no such file"),
+        (RETRIED, "HTTP 503"),
+        (CANCELLED, None),
+        (PAUSED, None),
+        (NO_ROOM, "needs 24.0 GB, 11.2 GB free"),
+    ],
+)
 def test_the_reason_of_a_failure_is_told(hold: Hold, error: str | None) -> None:
     assert installs.status(preset("P", A, B), view(WANTED, holds={A.id: hold})).error == error
 

@@ -5,11 +5,14 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
+from redis.connection import AbstractConnection
+from rq import Queue, Worker
 from rq.job import Job, JobStatus
 from rq.registry import FailedJobRegistry, FinishedJobRegistry, StartedJobRegistry
 from rq.serializers import JSONSerializer
@@ -17,11 +20,21 @@ from rq.serializers import JSONSerializer
 from services.artifacts import Artifact
 from services.connections import redis_client
 from services.errors import QueueUnavailable
-from services.jobs import FAILED_SECONDS, FETCH, DownloadQueue, is_alive, worker_name
+from services.jobs import (
+    FAILED_SECONDS,
+    FETCH,
+    QUEUE_NAME,
+    SILENT_SECONDS,
+    TAKING_SECONDS,
+    DownloadQueue,
+    is_alive,
+    worker_name,
+)
 from services.settings import Settings, load
 
 A = Artifact("https://example.com/a", "checkpoints", "a.safetensors", size_bytes=100, sha256="0" * 64)
 B = Artifact("https://example.com/b", "vae", "b.safetensors")
+C = Artifact("https://example.com/c", "loras", "c.safetensors", mirrors=("https://example.net/c",))
 
 
 @pytest.fixture
@@ -47,9 +60,10 @@ def take(queue: DownloadQueue, artifact: Artifact) -> Job:
     return job
 
 
-def start(queue: DownloadQueue, artifact: Artifact, worker: str) -> Job:
+def start(queue: DownloadQueue, artifact: Artifact, worker: str, *, silent_seconds: float = 0.0) -> Job:
     job = take(queue, artifact)
     job.worker_name = worker
+    job.last_heartbeat = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=silent_seconds)
     job.save()
     job.set_status(JobStatus.STARTED)
     return job
@@ -104,6 +118,34 @@ def test_a_job_says_what_to_fetch_in_plain_values(queue: DownloadQueue) -> None:
     }
 
 
+def test_a_job_names_the_mirrors_where_there_are_any(queue: DownloadQueue) -> None:
+    queue.ensure(C, 0.0)
+    assert job_of(queue, C).kwargs["mirrors"] == ["https://example.net/c"]
+
+
+def test_many_artifacts_get_their_jobs_in_their_order(queue: DownloadQueue) -> None:
+    queue.ensure(B, 0.0)
+    assert queue.ensure_all([(A, 0.0), (B, 0.0), (C, 0.0)], time.time()) == [A, C]
+    assert queue.queue.job_ids == [f"download-{file.id}" for file in (B, A, C)]
+
+
+def test_many_artifacts_cost_few_requests(queue: DownloadQueue) -> None:
+    files = [Artifact("https://example.com/x", "loras", str(number)) for number in range(100)]
+    sent = []
+    send = AbstractConnection.send_packed_command
+
+    def counting(self: AbstractConnection, *arguments: Any, **options: Any) -> None:
+        sent.append(arguments)
+        send(self, *arguments, **options)  # type: ignore[no-untyped-call]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AbstractConnection, "send_packed_command", counting)
+        assert len(queue.ensure_all([(file, 0.0) for file in files], time.time())) == 100
+        assert queue.ensure_all([(file, 0.0) for file in files], time.time()) == []
+        assert queue.arrange(files) is False
+    assert 0 < len(sent) < 20
+
+
 def test_a_job_has_no_time_limit(queue: DownloadQueue) -> None:
     queue.ensure(A, 0.0)
     assert job_of(queue, A).timeout == -1
@@ -140,11 +182,27 @@ def test_a_job_whose_worker_is_dead_is_made_anew(queue: DownloadQueue) -> None:
     assert queue.queue.job_ids == [f"download-{A.id}"]
 
 
+def test_a_job_whose_worker_lives_and_does_not_run_it_is_made_anew(queue: DownloadQueue) -> None:
+    # A Redis that lost its last second does not know that it ended.
+    queue.ensure(A, 0.0)
+    start(queue, A, worker_name(1), silent_seconds=SILENT_SECONDS + 1)
+    assert queue.ensure(A, 0.0) is True
+    assert queue.queue.job_ids == [f"download-{A.id}"]
+
+
 def test_a_finished_job_can_be_asked_for_again(queue: DownloadQueue) -> None:
     queue.ensure(A, 0.0)
     end(queue, A, JobStatus.FINISHED)
     assert queue.ensure(A, 0.0) is True
     assert queue.queue.count == 1
+
+
+def test_what_came_in_since_it_was_seen_missing_is_not_fetched_again(queue: DownloadQueue) -> None:
+    seen_at = time.time()
+    queue.ensure(A, 0.0)
+    end(queue, A, JobStatus.FINISHED)
+    assert queue.ensure_all([(A, 0.0)], seen_at - 1) == []
+    assert queue.ensure_all([(A, 0.0)], time.time() + 1) == [A]
 
 
 def test_a_failed_job_can_be_asked_for_again(queue: DownloadQueue) -> None:
@@ -167,31 +225,55 @@ def test_a_job_that_failed_a_while_ago_is_made_again_by_itself(queue: DownloadQu
     assert queue.ensure(A, 0.0) is True
 
 
-def test_a_job_that_was_taken_and_never_started_is_made_anew(queue: DownloadQueue) -> None:
+class Clock:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._now = time.monotonic()
+        monkeypatch.setattr(time, "monotonic", lambda: self._now)
+
+    def pass_(self, seconds: float) -> None:
+        self._now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def test_a_job_that_was_taken_and_never_started_is_made_anew(queue: DownloadQueue, clock: Clock) -> None:
     queue.ensure(A, 0.0)
     take(queue, A)
-    # A worker may just be about to say that it has it.
-    assert [queue.ensure(A, 0.0), queue.ensure(A, 0.0)] == [False, True]
+    assert queue.ensure(A, 0.0) is False
+    clock.pass_(TAKING_SECONDS + 1)
+    assert queue.ensure(A, 0.0) is True
     assert queue.queue.count == 1
 
 
-def test_a_job_that_was_seen_again_in_between_is_not_made_anew(queue: DownloadQueue) -> None:
+def test_a_job_that_was_just_taken_is_left_alone_however_often_one_looks(queue: DownloadQueue) -> None:
+    queue.ensure(A, 0.0)
+    take(queue, A)
+    # A worker may just be about to say that it has it.
+    assert [queue.ensure(A, 0.0) for _ in range(3)] == [False, False, False]
+
+
+def test_a_job_that_was_seen_again_in_between_is_not_made_anew(queue: DownloadQueue, clock: Clock) -> None:
     queue.ensure(A, 0.0)
     job = take(queue, A)
     assert queue.ensure(A, 0.0) is False
     queue.queue.push_job_id(job.id)
+    clock.pass_(TAKING_SECONDS + 1)
     assert queue.ensure(A, 0.0) is False
     take(queue, A)
     assert queue.ensure(A, 0.0) is False
 
 
-def test_a_job_that_ran_in_between_is_not_made_anew(queue: DownloadQueue) -> None:
+def test_a_job_that_ran_in_between_is_not_made_anew(queue: DownloadQueue, clock: Clock) -> None:
     queue.ensure(A, 0.0)
     job = take(queue, A)
     assert queue.ensure(A, 0.0) is False
     job.worker_name = worker_name(1)
     job.save()
     job.set_status(JobStatus.STARTED)
+    clock.pass_(TAKING_SECONDS + 1)
     assert queue.ensure(A, 0.0) is False
     # Told to stop for now, it went back to the queue, and was taken again.
     job.set_status(JobStatus.QUEUED)
@@ -207,10 +289,76 @@ def test_a_job_made_anew_leaves_no_trace_of_the_old_one(status: JobStatus, queue
         assert registry(queue=queue.queue).get_job_ids() == []
 
 
-def test_a_queue_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+def waiting(queue: DownloadQueue) -> list[str]:
+    names = {f"download-{file.id}": file.name[0] for file in (A, B, C)}
+    return [names[id_] for id_ in queue.queue.job_ids]
+
+
+def test_what_waits_is_arranged(queue: DownloadQueue) -> None:
+    queue.ensure_all([(A, 0.0), (B, 0.0), (C, 0.0)], time.time())
+    assert queue.arrange([C, A, B]) is True
+    assert waiting(queue) == ["c", "a", "b"]
+
+
+def test_arranging_twice_is_arranging_once(queue: DownloadQueue) -> None:
+    queue.ensure_all([(A, 0.0), (B, 0.0)], time.time())
+    assert [queue.arrange([B, A]), queue.arrange([B, A])] == [True, False]
+
+
+def test_jobs_that_an_order_does_not_name_come_last(queue: DownloadQueue) -> None:
+    queue.ensure_all([(A, 0.0), (B, 0.0), (C, 0.0)], time.time())
+    assert queue.arrange([C]) is True
+    assert waiting(queue) == ["c", "a", "b"]
+
+
+def test_arranging_brings_back_nothing_that_runs(queue: DownloadQueue) -> None:
+    queue.ensure_all([(A, 0.0), (B, 0.0), (C, 0.0)], time.time())
+    start(queue, A, worker_name(1))
+    queue.arrange([C, B, A])
+    assert waiting(queue) == ["c", "b"]
+    assert job_of(queue, A).get_status() == JobStatus.STARTED
+
+
+def test_a_worker_that_takes_a_job_while_it_is_arranged_keeps_it(
+    queue: DownloadQueue, connection: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue.ensure_all([(A, 0.0), (B, 0.0), (C, 0.0)], time.time())
+    pipeline_of = connection.pipeline
+
+    def pipeline(*arguments: object) -> object:
+        made = pipeline_of(*arguments)
+        made.lrange = lambda *_: (list(map(str.encode, queue.queue.job_ids)), take(queue, A))[0]  # type: ignore[method-assign, assignment]
+        return made
+
+    monkeypatch.setattr(connection, "pipeline", pipeline)
+    assert queue.arrange([C, B, A]) is False
+    monkeypatch.undo()
+    assert waiting(queue) == ["b", "c"]
+
+
+def register(connection: redis.Redis, name: str) -> Worker:
+    worker = Worker([Queue(QUEUE_NAME, connection=connection)], name=name, connection=connection)
+    worker.register_birth()  # type: ignore[no-untyped-call]
+    return worker
+
+
+def test_workers_that_are_dead_are_forgotten(queue: DownloadQueue, connection: redis.Redis) -> None:
+    dead = dead_worker()
+    for name in (dead, worker_name(1)):
+        register(connection, name)
+    assert queue.clean_up() == [dead]
+    assert [worker.name for worker in Worker.all(connection)] == [worker_name(1)]
+    assert [worker.name for worker in Worker.all(queue=queue.queue)] == [worker_name(1)]
+    assert queue.clean_up() == []
+
+
+@pytest.mark.parametrize(
+    "ask", [lambda queue: queue.ensure(A, 0.0), lambda queue: queue.arrange([A]), lambda queue: queue.clean_up()]
+)
+def test_a_queue_that_is_not_there_is_unavailable(tmp_path: Path, ask: Callable[[DownloadQueue], object]) -> None:
     client = redis_client(load({"STATE_DIR": str(tmp_path)}))
     with pytest.raises(QueueUnavailable, match="does not answer"):
-        DownloadQueue(client).ensure(A, 0.0)
+        ask(DownloadQueue(client))
     client.close()
 
 

@@ -1,14 +1,15 @@
-import fcntl
+import itertools
+import random
+import secrets
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from services import journal
-from services.errors import DownloadFailed
-from services.journal import Journal
+from services.journal import Journal, Span
 
-URL = "https://example.com/a.safetensors"
-NEGATIVE = f'{{"url": "{URL}", "bytes_done": -1, "bytes_total": null, "etag": null}}'.encode()
+URL = "https://models.example/a.safetensors"
 
 
 @pytest.fixture
@@ -16,49 +17,108 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "a.safetensors"
 
 
-def begun(target: Path, bytes_done: int, length: int) -> Journal:
-    made = Journal(URL, bytes_done, 1000, '"etag"')
+def begun(target: Path, *spans: Span, length: int = 1000, total: int | None = 1000) -> Journal:
+    made = Journal(URL, total, '"etag"', spans, "0" * 64)
     journal.part_file(target).write_bytes(bytes(length))
     journal.save(target, made)
     return made
 
 
 def test_a_journal_comes_back_as_it_was_saved(target: Path) -> None:
-    assert journal.load(target, URL) is None
-    saved = begun(target, 500, 500)
-    assert journal.load(target, URL) == saved
+    assert journal.load(target) is None
+    saved = begun(target, (0, 100), (200, 500))
+    assert journal.load(target) == saved
+
+
+def test_a_journal_knows_how_much_is_here(target: Path) -> None:
+    made = begun(target, (0, 100), (200, 500))
+    assert (made.bytes_done, made.is_whole) == (400, False)
+
+
+def test_a_journal_of_every_byte_is_whole(target: Path) -> None:
+    assert begun(target, (0, 1000)).is_whole
+
+
+def test_nothing_is_whole_while_its_length_is_not_known(target: Path) -> None:
+    assert not begun(target, (0, 1000), total=None).is_whole
 
 
 def test_bytes_behind_the_journal_do_not_matter(target: Path) -> None:
-    begun(target, 500, 700)
+    begun(target, (0, 500), length=700)
     assert journal.bytes_kept(target, URL) == 500
 
 
-def test_a_journal_that_is_ahead_of_its_data_is_not_believed(target: Path) -> None:
-    begun(target, 500, 499)
-    assert journal.load(target, URL) is None
+def test_bytes_are_kept_for_the_address_they_came_from(target: Path) -> None:
+    begun(target, (0, 500))
+    assert journal.bytes_kept(target, URL + "?v=2") == 0
+
+
+@pytest.mark.parametrize("length", [0, 499])
+def test_a_journal_that_is_ahead_of_its_data_is_not_believed(length: int, target: Path) -> None:
+    begun(target, (0, 100), (200, 500), length=length)
+    assert journal.load(target) is None
 
 
 def test_a_journal_without_data_is_not_believed(target: Path) -> None:
-    begun(target, 500, 500)
+    begun(target, (0, 500))
     journal.part_file(target).unlink()
+    assert journal.load(target) is None
     assert journal.bytes_kept(target, URL) == 0
 
 
-def test_a_journal_of_another_address_is_not_believed(target: Path) -> None:
-    begun(target, 500, 500)
-    assert journal.load(target, URL + "?v=2") is None
+@pytest.mark.parametrize(
+    "spans",
+    [
+        ((0, 0),),
+        ((5, 3),),
+        ((0, 100), (50, 200)),
+        ((200, 300), (0, 100)),
+        ((0, 100), (0, 100)),
+        ((0, 1001),),
+        ((1000, 1001),),
+    ],
+)
+def test_spans_that_make_no_sense_are_not_believed(spans: tuple[Span, ...], target: Path) -> None:
+    begun(target, *spans, length=2000)
+    assert journal.load(target) is None
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b'{"url": "\xff"}', b'{"url": "x"}', NEGATIVE])
+def test_of_any_spans_only_those_in_order_and_apart_are_believed(target: Path) -> None:
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    for _ in range(200):
+        places = [chance.randrange(12) for _ in range(2 * chance.randrange(1, 4))]
+        spans = tuple(zip(places[::2], places[1::2], strict=True))
+        begun(target, *spans, length=10, total=10)
+        is_sound = all(a < b for a, b in itertools.pairwise(places)) and places[-1] <= 10
+        assert (journal.load(target) is not None) is is_sound, spans
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff",
+        b'{"url": "\xff"}',
+        b'{"url": "x"}',
+        msgspec.json.encode({"url": URL, "bytes_total": None, "etag": None, "spans": [[-1, 5]]}),
+        msgspec.json.encode({"url": URL, "bytes_total": None, "etag": None, "spans": [[0, 5, 9]]}),
+        msgspec.json.encode({"url": URL, "bytes_total": None, "etag": None, "spans": [[0, 1.5]]}),
+        # As versions before spans wrote it.
+        msgspec.json.encode({"url": URL, "bytes_done": 500, "bytes_total": 1000, "etag": None}),
+    ],
+)
 def test_a_journal_nobody_can_read_is_not_believed(data: bytes, target: Path) -> None:
-    begun(target, 500, 500)
+    begun(target, (0, 500))
     target.with_name(target.name + ".part.json").write_bytes(data)
-    assert journal.load(target, URL) is None
+    assert journal.load(target) is None
 
 
 def test_discarding_leaves_nothing_but_the_file_itself(target: Path) -> None:
-    begun(target, 500, 500)
+    begun(target, (0, 500))
     target.write_bytes(b"finished")
     journal.discard(target)
     journal.discard(target)
@@ -66,47 +126,8 @@ def test_discarding_leaves_nothing_but_the_file_itself(target: Path) -> None:
 
 
 def test_what_is_forgotten_is_not_believed(target: Path) -> None:
-    begun(target, 500, 500)
+    begun(target, (0, 500))
     journal.forget(target)
     journal.forget(target)
     assert journal.bytes_kept(target, URL) == 0
     assert journal.part_file(target).exists()
-
-
-def test_a_part_is_held_by_one_at_a_time(target: Path) -> None:
-    with (
-        journal.held_part(target),
-        pytest.raises(DownloadFailed, match="already") as caught,
-        journal.held_part(target),
-    ):
-        pass
-    assert not caught.value.permanent
-    with journal.held_part(target):
-        pass
-
-
-def test_a_part_that_holds_something_stays(target: Path) -> None:
-    begun(target, 500, 500)
-    with journal.held_part(target):
-        pass
-    assert journal.bytes_kept(target, URL) == 500
-
-
-def test_a_part_that_holds_nothing_goes(target: Path) -> None:
-    with journal.held_part(target):
-        assert journal.part_file(target).exists()
-    assert list(target.parent.iterdir()) == []
-
-
-def test_a_part_that_became_the_file_is_not_held(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lock = fcntl.flock
-
-    def lock_late(descriptor: int, operation: int) -> None:
-        journal.part_file(target).replace(target)
-        lock(descriptor, operation)
-
-    begun(target, 500, 500)
-    monkeypatch.setattr(fcntl, "flock", lock_late)
-    with pytest.raises(DownloadFailed, match="already"), journal.held_part(target):
-        pass
-    assert target.stat().st_size == 500

@@ -229,7 +229,7 @@ def test_deleting_an_artifact_removes_its_partial_data_too(index: ModelIndex, wo
     artifact = Artifact("https://example.com/a", "loras", "a.safetensors")
     target = put(workspace, "loras/a.safetensors", b"12345")
     journal.part_file(target).write_bytes(b"123")
-    journal.save(target, Journal(artifact.url, 3, 5, None))
+    journal.save(target, Journal(artifact.url, 5, None, ((0, 3),)))
     assert index.delete_artifact(artifact) == 8
     assert list(target.parent.iterdir()) == []
 

@@ -9,6 +9,8 @@ BAD_VALUES = {
     "WORKSPACE": "models",
     "STATE_DIR": "/var/lib/my suite",
     "DASHBOARD_PORT": "70000",
+    "DOWNLOAD_MAX_BYTES_PER_SECOND": "5 MB",
+    "DOWNLOAD_LIMIT_HOURS": "08:00",
     "COMFYUI_PORT": "http",
     "COMFYUI_LOOPBACK_PORT": "80",
     "COMFYUI_URL": "example.com",
@@ -200,3 +202,13 @@ def test_settings_cannot_be_changed_afterwards() -> None:
     settings: Settings = load({})
     with pytest.raises(AttributeError):
         settings.auth = False  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("text", ["8:00-9:00", "08:00-24:00", "08:60-09:00", "08:00-08:00", "08:00-09:00-10:00", "all"])
+def test_hours_that_are_none_are_refused(text: str) -> None:
+    assert "such as 08:00-23:30" in problems({"DOWNLOAD_LIMIT_HOURS": text})["DOWNLOAD_LIMIT_HOURS"]
+
+
+@pytest.mark.parametrize("text", ["08:00-23:30", "22:00 - 06:00"])
+def test_hours_are_shown_as_they_are_written(text: str) -> None:
+    assert str(load({"DOWNLOAD_LIMIT_HOURS": text}).download_limit_hours) == text.replace(" ", "")

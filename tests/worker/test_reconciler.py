@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 from msgspec.structs import replace
+from rq import Worker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -17,6 +18,7 @@ from services.errors import DownloadFailed
 from services.installs import RETRY_SECONDS, Installs
 from services.jobs import DownloadQueue
 from services.model_folders import KNOWN_FOLDERS
+from services.plan import PlanRecords
 from services.presets import Preset
 from services.settings import Settings
 from services.verified import Verified, VerifiedFiles
@@ -111,6 +113,65 @@ def test_what_was_cancelled_is_not_enqueued(reconciler: Reconciler, records: Ins
     records.cancel_file(B.id)
     reconciler.reconcile()
     assert queued(connection) == []
+
+
+def test_a_paused_preset_is_enqueued_when_it_is_resumed(
+    reconciler: Reconciler, records: Installs, connection: redis.Redis
+) -> None:
+    records.request(preset("P", A))
+    records.pause("P")
+    reconciler.reconcile()
+    assert queued(connection) == []
+    records.resume("P")
+    reconciler.reconcile()
+    assert queued(connection) == [f"download-{A.id}"]
+
+
+def test_what_is_asked_for_while_everything_is_paused_waits_too(
+    reconciler: Reconciler, records: Installs, workspace: Workspace, connection: redis.Redis
+) -> None:
+    PlanRecords(workspace).pause()
+    records.request(preset("P", A))
+    reconciler.reconcile()
+    assert queued(connection) == []
+    PlanRecords(workspace).resume()
+    reconciler.reconcile()
+    assert queued(connection) == [f"download-{A.id}"]
+
+
+def test_what_waits_already_follows_another_order(
+    reconciler: Reconciler, records: Installs, workspace: Workspace, connection: redis.Redis
+) -> None:
+    records.request(preset("P", A))
+    reconciler.reconcile()
+    records.request(preset("Q", B))
+    PlanRecords(workspace).arrange(("Q", "P"))
+    reconciler.reconcile()
+    assert queued(connection) == [f"download-{file.id}" for file in (B, A)]
+    PlanRecords(workspace).arrange(("P",))
+    reconciler.reconcile()
+    assert queued(connection) == [f"download-{file.id}" for file in (A, B)]
+
+
+def test_everything_is_enqueued_again_after_redis_lost_it(
+    reconciler: Reconciler, records: Installs, connection: redis.Redis
+) -> None:
+    records.request(preset("P", A, B))
+    reconciler.reconcile()
+    connection.flushall()
+    reconciler.reconcile()
+    assert len(queued(connection)) == 2
+
+
+def test_workers_of_an_earlier_start_are_forgotten(
+    reconciler: Reconciler, records: Installs, connection: redis.Redis
+) -> None:
+    # Above the kernel's highest pid.
+    dead = Worker(["downloads"], name=f"worker-1-{2**22 + 1}-5", connection=connection)
+    dead.register_birth()  # type: ignore[no-untyped-call]
+    records.request(preset("P", A))
+    reconciler.reconcile()
+    assert Worker.all(connection) == []
 
 
 def test_a_file_whose_time_has_come_is_tried_again(

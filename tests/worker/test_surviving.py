@@ -13,12 +13,13 @@ import httpx
 import pytest
 
 from services.artifacts import model_id
-from services.downloads import CHECKPOINT_BYTES
+from services.downloads.fetcher import CHECKPOINT_BYTES
 from tests.fakes.model_host import ModelHost
 from tests.running import RunningSuite
 
 SIZE = 48 * 1024 * 1024
-SPEED = 8 * 1024 * 1024
+# Of each connection, of which there may be sixteen.
+SPEED = 512 * 1024
 NAME = "big.ckpt"
 NewSuite = Callable[..., RunningSuite]
 

@@ -1,0 +1,122 @@
+"""Civitai: its links, and what its refusals and its pages mean.
+
+What the download API answers: 401 for a file that needs an account or may not be downloaded at all, 403 in early
+access, 404 and 410 for what is gone, each with JSON that holds `error` and `message`; or a redirect to the login or
+to the model's page.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from urllib.parse import SplitResult, parse_qs, urlsplit
+
+from services.errors import DownloadFailed
+from services.log import redact
+from services.sources.addresses import split
+
+SITE = "https://civitai.com"
+# The only hosts that get the token.
+HOSTS = frozenset({"civitai.com", "www.civitai.com"})
+# The same site with the same API, for other readers; asked at SITE, so that the token needs to go there only.
+_TWINS = frozenset({"civitai.red", "www.civitai.red"})
+_LOGIN = "auth.civitai.com"
+
+_DOWNLOAD = re.compile(r"/api/download/models/([0-9]+)")
+_MODEL_PAGE = re.compile(r"/models/[0-9]+(/.*)?")
+_VERSION_PAGE = re.compile(r"/model-versions/([0-9]+)")
+
+
+def link(url: str) -> str:
+    """`url`, of the file itself where it is that of its page. Raises DownloadFailed when it names no version."""
+    parts = split(url)
+    if parts.scheme != "https" or parts.hostname not in HOSTS | _TWINS:
+        return url
+    if _MODEL_PAGE.fullmatch(parts.path):
+        return _api_link(_version_of(parts))
+    if page := _VERSION_PAGE.fullmatch(parts.path):
+        return _api_link(page[1])
+    if parts.hostname in _TWINS and _DOWNLOAD.fullmatch(parts.path):
+        return f"{SITE}{parts.path}" + (f"?{parts.query}" if parts.query else "")
+    return url
+
+
+def is_login(parts: SplitResult) -> bool:
+    """Whether this is where one is sent to log in."""
+    return parts.hostname == _LOGIN or (parts.hostname in HOSTS | _TWINS and parts.path.rstrip("/") == "/login")
+
+
+def explain(status: int, url: str, body: bytes, *, has_token: bool) -> str | None:
+    """What Civitai means by refusing `url`, and what to do; None if it is nothing of its own."""
+    said = _said(body)
+    if status == 401:
+        return _unauthorized(said, has_token=has_token)
+    if status == 403:
+        return _forbidden(said, url)
+    if status in {404, 410}:
+        return f"Civitai has no such file any more (HTTP {status}): it was taken down or replaced; see {_page(url)}"
+    return None
+
+
+def explain_login(*, has_token: bool) -> str:
+    """Why the redirects led to the login."""
+    return _unauthorized({}, has_token=has_token)
+
+
+def explain_page(url: str) -> str:
+    """Why a page came instead of the file, `url` being where the redirects led."""
+    return f"Civitai sent a page instead of the file: it may be in early access; see {_page(url)}"
+
+
+def _unauthorized(said: Mapping[str, str], *, has_token: bool) -> str:
+    if "disabled download" in said.get("message", "").lower():
+        return "the creator of this model does not allow it to be downloaded from Civitai"
+    if has_token:
+        return "Civitai refused CIVITAI_TOKEN: make a new one in the account settings there"
+    return "Civitai gives this file only to those who log in: set CIVITAI_TOKEN"
+
+
+def _forbidden(said: Mapping[str, str], url: str) -> str:
+    text = f"{said.get('error', '')} {said.get('message', '')}".strip()
+    if text and "early access" not in text.lower():
+        return f"Civitai does not allow this download (HTTP 403): {redact(text)[:200]}"
+    certainly = "is" if text else "may be"
+    deadline = re.match(r"\d{4}-\d\d-\d\d", said.get("deadline", ""))
+    until = f" until {deadline[0]}" if deadline else ""
+    return (
+        f"the model {certainly} in early access{until} (HTTP 403): "
+        f"wait, or buy it at {_page(url)} with the account that CIVITAI_TOKEN is of"
+    )
+
+
+def _said(body: bytes) -> dict[str, str]:
+    """The texts of Civitai's JSON; none if it is something else."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    texts = found.items() if isinstance(found, dict) else ()
+    return {name: "".join(filter(str.isprintable, text)) for name, text in texts if isinstance(text, str)}
+
+
+def _version_of(parts: SplitResult) -> str:
+    versions = parse_qs(parts.query).get("modelVersionId", [])
+    if len(versions) != 1 or not re.fullmatch(r"[0-9]+", versions[0]):
+        raise DownloadFailed(
+            f"{SITE}{parts.path} is the page of a model, which may have several versions: "
+            "choose one there, and take the link that ends in ?modelVersionId= and a number",
+            permanent=True,
+        )
+    return versions[0]
+
+
+def _api_link(version: str) -> str:
+    return f"{SITE}/api/download/models/{version}"
+
+
+def _page(url: str) -> str:
+    """Where a person can look at the file of `url`."""
+    path = urlsplit(url).path
+    version = _DOWNLOAD.fullmatch(path)
+    if version:
+        return f"{SITE}/model-versions/{version[1]}"
+    return f"{SITE}{path}" if _VERSION_PAGE.fullmatch(path) or _MODEL_PAGE.fullmatch(path) else SITE
