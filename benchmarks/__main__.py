@@ -1,12 +1,13 @@
-"""Runs the parts and prints what they found; all of them together write the page, so that it is of one run."""
+"""Runs the parts and prints what they found; all of them together write the page, so that it is of one run
+(but for the section of `make bench-downloads`)."""
 
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from benchmarks import boot, memory, page, requests, sockets, watchers
+from benchmarks.downloads import section
 
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "boot": boot.measure,
@@ -15,7 +16,6 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "sockets": sockets.measure,
     "watchers": watchers.measure,
 }
-PAGE = Path("docs/benchmarks.md")
 
 
 def main(names: list[str]) -> int:
@@ -29,7 +29,7 @@ def main(names: list[str]) -> int:
         results[name] = PARTS[name]()
         print(json.dumps(results[name], indent=1), flush=True)
     if not names:
-        PAGE.write_text(page.text(results), encoding="utf-8")
+        page.write(results, kept=(section.TITLE,))
     return 0
 
 

@@ -2,12 +2,37 @@
 
 import os
 import platform
+import re
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 Figures = dict[str, Any]
+PAGE = Path("docs/benchmarks.md")
+
+
+def write(results: dict[str, Figures], kept: tuple[str, ...] = ()) -> None:
+    """The page anew, but for the sections with the titles `kept`, which another run wrote."""
+    old = PAGE.read_text(encoding="utf-8")
+    sections = [found for title in kept if (found := _section(old, title))]
+    PAGE.write_text("\n".join([text(results), *sections]), encoding="utf-8")
+
+
+def put_section(title: str, section: str) -> None:
+    """Into the page, in place of the section with that title, or at its end."""
+    PAGE.write_text(with_section(PAGE.read_text(encoding="utf-8"), title, section), encoding="utf-8")
+
+
+def with_section(page: str, title: str, section: str) -> str:
+    old = _section(page, title)
+    return page.replace(old, section) if old else f"{page}\n{section}"
+
+
+def _section(page: str, title: str) -> str:
+    """From its title to the next of its rank, or to the end; without the empty line that parts it from the next."""
+    found = re.search(rf"^{re.escape(title)}\n.*?(?=\n## |\Z)", page, re.MULTILINE | re.DOTALL)
+    return found[0] if found else ""
 
 
 def text(results: dict[str, Figures]) -> str:
@@ -24,15 +49,20 @@ def text(results: dict[str, Figures]) -> str:
 
 
 def _head() -> str:
-    cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ": unknown")
-    nginx = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr.split("/")[-1].strip()
     return f"""# Benchmarks
 
-Measured by `make bench` on {time.strftime("%Y-%m-%d", time.gmtime())}: {os.cpu_count()} cores
-({cpu.split(":")[1].strip()}),
-Python {platform.python_version()}, nginx {nginx}. Medians; both sides of a ratio come from one run, interleaved.
+Measured by `make bench` {machine()}. Medians; both sides of a ratio come from one run, interleaved.
 Absolute times drift with the machine: compare ratios.
 """
+
+
+def machine() -> str:
+    """When it is, and where this runs."""
+    cpu = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ": unknown")
+    nginx = subprocess.run(["nginx", "-v"], capture_output=True, text=True, check=True).stderr.split("/")[-1].strip()
+    return f"""on {time.strftime("%Y-%m-%d", time.gmtime())}: {os.cpu_count()} cores
+({cpu.split(":")[1].strip()}),
+Python {platform.python_version()}, nginx {nginx}"""
 
 
 def _boot(found: Figures) -> str:

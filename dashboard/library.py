@@ -10,17 +10,18 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from dashboard.volume import Volume
-from services import installs, log
+from services import installs, log, standing
 from services.artifacts import Artifact
 from services.catalogue import Catalogue, load_catalogue
 from services.comfyui import Prompt
 from services.errors import Conflict, InvalidName, NotFound, WorkspaceUnavailable
-from services.installs import Install, Installs, InstallStatus, View
+from services.installs import Install, Installs, View
 from services.models import ModelFile, ModelIndex
 from services.plan import PlanRecords
 from services.presets import Preset
 from services.progress import FileProgress
 from services.settings import APP_DIR, Settings
+from services.standing import InstallStatus
 from services.verified import Verified
 from services.workflows import Workflows, WorkflowSummary, check_shape
 from services.workspace import Workspace
@@ -102,7 +103,7 @@ class Library:
         return (await self.shelf()).catalogue.get(preset_id)
 
     async def status(self, preset: Preset) -> InstallStatus:
-        return installs.status(preset, (await self.shelf()).view)
+        return standing.status(preset, (await self.shelf()).view)
 
     async def request(self, preset: Preset) -> bool:
         """Records that `preset` is wanted; whether it was already.

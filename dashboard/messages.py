@@ -7,12 +7,12 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from dashboard.formats import duration_text, speed_text
-from services import installs
+from services import installs, standing
 from services.boot import Step
 from services.catalogue import Catalogue, Problem
 from services.gpus import Gpu
 from services.health import ComfyUIHealth
-from services.installs import InstallStatus, PresetState, View
+from services.installs import View
 from services.metrics import Cpu, Memory, Network
 from services.models import ModelFile
 from services.plan import Plan
@@ -20,6 +20,7 @@ from services.presets import Kind, Preset
 from services.processes import Process
 from services.progress import FileState
 from services.runs import QueueItem, Run
+from services.standing import InstallStatus, PresetState
 from services.verified import Verified
 from services.volume import State
 
@@ -212,7 +213,7 @@ def preset_detail(preset: Preset, status: InstallStatus, catalogue: Catalogue) -
 def preset_list(catalogue: Catalogue, view: View) -> PresetList:
     presets = sorted(catalogue, key=lambda preset: preset.name.lower())
     return PresetList(
-        presets=tuple(preset_summary(preset, installs.status(preset, view)) for preset in presets),
+        presets=tuple(preset_summary(preset, standing.status(preset, view)) for preset in presets),
         problems=catalogue.problems,
     )
 
@@ -222,7 +223,7 @@ def download_list(catalogue: Catalogue, view: View) -> tuple[InstallMessage, ...
     active = [install for install in view.installs.values() if install.completed_at is None]
     active.sort(key=lambda install: (view.plan.place(install.preset_id), -install.requested_at))
     messages = [
-        install_message(installs.status(catalogue.presets.get(install.preset_id) or installs.as_preset(install), view))
+        install_message(standing.status(catalogue.presets.get(install.preset_id) or installs.as_preset(install), view))
         for install in active
     ]
     return tuple(found for found in messages if found.state != "installed")

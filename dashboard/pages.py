@@ -16,7 +16,7 @@ from dashboard.formats import FILTERS
 from dashboard.live.queue import queue_message
 from dashboard.messages import download_list, models, preset_detail, preset_list
 from dashboard.suite import Suite, suite_of
-from services import dev_tools, installs, settings
+from services import dev_tools, settings, standing
 from services.health import log_tail
 from services.models import folder_sizes
 from services.settings import APP_DIR
@@ -73,7 +73,7 @@ async def presets(request: Request) -> Response:
     selected = None
     if preset_id := request.path_params.get("preset_id"):
         preset = shelf.catalogue.get(preset_id)
-        selected = preset_detail(preset, installs.status(preset, shelf.view), shelf.catalogue)
+        selected = preset_detail(preset, standing.status(preset, shelf.view), shelf.catalogue)
     context = {"presets": listed.presets, "problems": listed.problems, "selected": selected}
     return await _page(request, "presets", "Presets", context)
 
@@ -154,7 +154,7 @@ async def _page(
         "dev_tools": dev_tools.installed(suite.settings),
         "counts": {
             "presets_installed": sum(
-                installs.status(preset, shelf.view).state == "installed" for preset in shelf.catalogue
+                standing.status(preset, shelf.view).state == "installed" for preset in shelf.catalogue
             ),
             "models": len(shelf.models),
             "workflows": len(shelf.workflows),

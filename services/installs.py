@@ -17,17 +17,13 @@ from services.artifacts import Artifact
 from services.errors import DownloadFailed, NotEnoughSpace
 from services.plan import Plan, PlanRecords
 from services.presets import Preset
-from services.progress import FileProgress, FileState
+from services.progress import FileProgress
 from services.records import RecordFolder
 from services.verified import Verified
 from services.workspace import Workspace, figures_of
 
 # A download that gave up on a host that does not answer, or found no room, is tried again after this.
 RETRY_SECONDS = 60.0
-
-PresetState = Literal[
-    "available", "partial", "queued", "downloading", "verifying", "paused", "failed", "cancelled", "installed"
-]
 
 
 class Install(Struct, frozen=True):
@@ -77,36 +73,8 @@ class Hold(Struct, frozen=True):
         return self.reason == "cancelled" or (self.reason == "paused" and self.until is None)
 
 
-class FileStatus(Struct, frozen=True):
-    id: str
-    folder: str
-    name: str
-    state: FileState
-    bytes_done: int
-    bytes_total: int | None
-    bytes_per_second: float
-    error: str | None
-    connections: int = 0
-
-
-class InstallStatus(Struct, frozen=True):
-    """How far a preset is. `progress` in percent, None while a size is unknown; bytes, seconds."""
-
-    preset_id: str
-    name: str
-    state: PresetState
-    progress: float | None
-    bytes_done: int
-    bytes_total: int | None
-    bytes_per_second: float
-    eta_seconds: float | None
-    error: str | None
-    requested_at: float | None
-    files: tuple[FileStatus, ...]
-
-
 class View(Struct, frozen=True):
-    """One moment's knowledge, from which every status is worked out. `verified`: only what still holds. `kept`: bytes
+    """One moment's knowledge. `verified`: only what still holds. `kept`: bytes
     of partial data, of those files that are not being downloaded."""
 
     installs: Mapping[str, Install]
@@ -184,7 +152,8 @@ class Installs:
     def complete(self, install: Install) -> None:
         """Unless it was asked for anew or uninstalled since `install` was read."""
         if self._records.get(install.preset_id) == install:
-            self._records.put(install.preset_id, replace(install, completed_at=time.time(), cancelled_at=None))
+            done = replace(install, completed_at=time.time(), cancelled_at=None, paused_at=None)
+            self._records.put(install.preset_id, done)
 
     def cancel(self, preset_id: str) -> None:
         """Unless it is complete. Raises NotEnoughSpace, OSError."""
@@ -363,31 +332,6 @@ def check_space(
         )
 
 
-def status(preset: Preset, view: View) -> InstallStatus:
-    install = view.installs.get(preset.id)
-    wanted_ids = {file.id for other in view.installs.values() if other.is_active for file in other.files}
-    files = tuple(_file_status(file, view, file.id in wanted_ids, install) for file in preset.files)
-    totals = [file.bytes_total for file in files]
-    total = None if None in totals else sum(size for size in totals if size)
-    done = sum(file.bytes_done for file in files)
-    state = _preset_state({file.state for file in files}, install)
-    # What comes for others only is not this one's speed.
-    rate = sum(file.bytes_per_second for file in files if file.state == state == "downloading")
-    return InstallStatus(
-        preset_id=preset.id,
-        name=preset.name,
-        state=state,
-        progress=round(100 * done / total, 1) if total else None,
-        bytes_done=done,
-        bytes_total=total,
-        bytes_per_second=rate,
-        eta_seconds=round((total - done) / rate, 1) if total is not None and rate > 0 else None,
-        error=next((file.error for file in files if file.error), None),
-        requested_at=install.requested_at if install else None,
-        files=files,
-    )
-
-
 def as_preset(install: Install) -> Preset:
     """What is still known of a preset that left the catalogue while it was being installed."""
     return Preset(id=install.preset_id, name=install.name, kind="image", description="", files=install.files)
@@ -404,64 +348,6 @@ def still_needed_by(artifact: Artifact, leaving: Preset, presets: Iterable[Prese
         and preset.id not in view.removed
         and (preset.id in view.installs or all(view.is_present(file) for file in preset.files))
     ]
-
-
-def _preset_state(states: set[FileState], install: Install | None) -> PresetState:
-    if states == {"present"}:
-        return "installed"
-    if install is not None and install.cancelled_at is not None:
-        return "cancelled"
-    if install is not None and install.paused_at is not None:
-        return "paused"
-    if install is not None and install.is_active:
-        order: tuple[PresetState, ...] = ("downloading", "verifying", "queued", "failed", "paused", "cancelled")
-        return next((state for state in order if state in states), "queued")
-    return "partial" if "present" in states else "available"
-
-
-def _file_status(artifact: Artifact, view: View, is_wanted: bool, install: Install | None) -> FileStatus:
-    """`is_wanted`: by any preset that is active; `install`: of the preset it is looked at for."""
-    live, hold = view.progress.get(artifact.id), view.holds.get(artifact.id)
-    total = artifact.size_bytes or (live.bytes_total if live else None)
-    if view.is_present(artifact):
-        size = view.verified[artifact.id].size_bytes
-        return FileStatus(artifact.id, artifact.folder, artifact.name, "present", size, size, 0.0, None)
-    state: FileState = "missing"
-    error = None
-    if is_wanted:
-        state, error = _state_of_wanted(live, hold, view.plan)
-    elif install is not None and (install.cancelled_at or install.paused_at):
-        state = "cancelled" if install.cancelled_at else "paused"
-    moves = live is not None and live.state == state and state in {"downloading", "verifying"}
-    return FileStatus(
-        id=artifact.id,
-        folder=artifact.folder,
-        name=artifact.name,
-        state=state,
-        bytes_done=0 if state == "missing" else _bytes_here(live, moves, view.kept.get(artifact.id, 0)),
-        bytes_total=total,
-        bytes_per_second=live.bytes_per_second if live and moves else 0.0,
-        error=error,
-        connections=live.connections if live and moves else 0,
-    )
-
-
-def _state_of_wanted(live: FileProgress | None, hold: Hold | None, plan: Plan) -> tuple[FileState, str | None]:
-    """And the reason, where it is not someone's wish."""
-    if hold is not None and (hold.until is None or hold.reason == "paused"):
-        return hold.reason, None if hold.is_by_someone else hold.message
-    if plan.is_paused:
-        return "paused", None
-    if live is not None and live.state in {"downloading", "verifying"}:
-        return live.state, live.error
-    # A hold with an end, or a failure that found no room to be written down: it is tried again by itself.
-    return "queued", hold.message if hold else live.error if live else None
-
-
-def _bytes_here(live: FileProgress | None, moves: bool, kept_bytes: int) -> int:
-    """What stopped says nothing of its bytes in the end, and nothing at all once Redis lost it: the volume knows."""
-    reported = live.bytes_done if live else 0
-    return reported if moves else max(reported, kept_bytes)
 
 
 def _missing_bytes(artifact: Artifact, done: int) -> int:

@@ -83,10 +83,8 @@ class DownloadQueue:
         return True
 
     def clean_up(self) -> list[str]:
-        """Forgets the workers of this container that are dead, which RQ would believe in for minutes; their names.
-
-        Their jobs are made anew by `ensure_all`. Raises QueueUnavailable.
-        """
+        """Forgets the workers of this container that are dead, which RQ would believe in for minutes, and what they
+        were at, which `ensure_all` makes anew where it is wanted; their names. Raises QueueUnavailable."""
         try:
             keys = [as_text(key) for key in self._redis.smembers(REDIS_WORKER_KEYS)]
             dead = [key for key in keys if not is_alive(key.removeprefix(Worker.redis_worker_namespace_prefix))]
@@ -96,9 +94,16 @@ class DownloadQueue:
                     pipeline.srem(WORKERS_BY_QUEUE_KEY % QUEUE_NAME, *dead)
                     pipeline.delete(*dead)
                     pipeline.execute()
+            for job in self._started():
+                if not is_alive(job.worker_name or ""):
+                    self._remove(job)
         except RedisError as error:
             raise QueueUnavailable(f"the queue does not answer ({error})") from error
         return [key.removeprefix(Worker.redis_worker_namespace_prefix) for key in dead]
+
+    def _started(self) -> list[Job]:
+        ids = self.queue.started_job_registry.get_job_ids(cleanup=False)
+        return [job for job in Job.fetch_many(ids, connection=self._redis, serializer=JSONSerializer) if job]
 
     def _without_job(self, wanted: Sequence[tuple[Artifact, float]], seen_at: float) -> list[Artifact]:
         """One whose job ended, or has a worker that is dead, is removed from Redis, so that its id is free again."""
@@ -114,11 +119,16 @@ class DownloadQueue:
             if job is not None and self._is_live(job, job.id in waiting, asked_at, seen_at):
                 continue
             if job is not None:
-                job.delete(delete_dependents=False)
+                self._remove(job)
             missing.append(artifact)
         kept = {_job_id(artifact) for artifact, _ in wanted} - {_job_id(artifact) for artifact in missing}
         self._nowhere_since = {id_: since for id_, since in self._nowhere_since.items() if id_ in kept}
         return missing
+
+    def _remove(self, job: Job) -> None:
+        """Also from the list of those that were just taken: RQ would take its successor for one that got stuck."""
+        job.delete(delete_dependents=False)
+        self._redis.lrem(self.queue.intermediate_queue_key, 0, job.id)
 
     def _is_live(self, job: Job, waits: bool, asked_at: float, seen_at: float) -> bool:
         """Whether the job waits or runs, or ended just now."""

@@ -32,5 +32,7 @@ def _mark_of(pid: int) -> str | None:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    # When it started, in clock ticks since boot: field 22 (proc(5)).
-    return f"{pid}-{int(text.rpartition(')')[2].split()[19])}"
+    # proc(5): field 3 is the state, 22 when it started, in clock ticks since boot.
+    fields = text.rpartition(")")[2].split()
+    # A zombie has ended; only its parent has not asked yet.
+    return None if fields[0] in {"Z", "X"} else f"{pid}-{fields[19]}"

@@ -56,6 +56,7 @@ SERVICES_IN_ORDER = (
     "downloads.fetcher",
     "downloads",
     "installs",
+    "standing",
     "jobs",
     "gpus",
     "metrics",

@@ -1,5 +1,6 @@
 """`python -m worker N`: the download worker number N, until told to stop."""
 
+import gc
 import sys
 
 from redis.exceptions import RedisError
@@ -30,6 +31,8 @@ def main(number: int) -> int:
         serializer=JSONSerializer,
         job_monitoring_interval=MONITORING_SECONDS,
     )
+    # Every job is a fork: what is here by now need not be looked through, and so copied, in each of them.
+    gc.freeze()
     worker.work(logging_level=config.log_level.upper())
     return 0
 

@@ -5,13 +5,19 @@ import ctypes
 import logging
 import os
 import signal
+from datetime import timedelta
+from resource import struct_rusage
 from types import FrameType
 
 from rq import Queue, Worker
 from rq.executions import Execution
 from rq.job import Job
+from rq.utils import now
 
 from worker import downloads
+
+# One that was killed sooner after its start waits until the reconciler makes it anew.
+SOON = timedelta(seconds=1)
 
 # prctl(2): the signal a process gets when its parent dies.
 _PR_SET_PDEATHSIG = 1
@@ -26,6 +32,12 @@ class DownloadWorker(Worker):
         if self.horse_pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.horse_pid, signal.SIGUSR1)
+
+    def handle_work_horse_killed(self, job: Job, retpid: int, ret_val: int, rusage: struct_rusage) -> None:
+        """A job whose process was killed goes on at once, unless dying is all it does."""
+        super().handle_work_horse_killed(job, retpid, ret_val, rusage)
+        if job.started_at is not None and now() - job.started_at > SOON:
+            job.retries_left = 1
 
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
         try:

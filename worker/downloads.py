@@ -75,7 +75,7 @@ def fetch(
     workspace = Workspace(config.workspace)
     installs, verified = Installs(workspace), VerifiedFiles(workspace)
     board = ProgressBoard(redis_client(config))
-    if installs.hold(artifact.id) is not None or not _is_wanted(installs, artifact.id):
+    if not installs.is_due(artifact.id):
         _try(lambda: board.forget(artifact.id))
         return None
     around = Surroundings(board, Bandwidth.from_settings(config), artifact.id)
@@ -101,6 +101,8 @@ def fetch(
         if stopped.message == _SHUTTING_DOWN:
             return Retry(max=10**6, enqueue_at_front=True)
         _publish_end(board, FileProgress(artifact.id, "cancelled"))
+        # It may be wanted again already.
+        ring(config.doorbell_socket)
         return None
     except (DownloadFailed, NotEnoughSpace) as error:
         _write_down(installs, artifact.id, error)
@@ -116,13 +118,6 @@ def fetch(
     )
     ring(config.doorbell_socket)
     return None
-
-
-def _is_wanted(installs: Installs, artifact_id: str) -> bool:
-    return any(
-        install.is_active and any(file.id == artifact_id for file in install.files)
-        for install in installs.all().values()
-    )
 
 
 def _check_room_for_record(workspace: Workspace) -> None:

@@ -1,28 +1,19 @@
-"""The programs that are compared, and one run of each, measured from outside."""
+"""The programs that are compared, and how each is told to bring a file in."""
 
-import json
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from benchmarks.downloads import files, stopwatch
 from benchmarks.downloads.files import Served
 from benchmarks.downloads.hosts import Host
 from services.artifacts import Artifact
 from tests.running import ROOT
 
 REPOSITORY = "bench/model"
-TIMEOUT_SECONDS = 180.0
 RIVALS_PYTHON = str(ROOT / ".build" / "rivals" / "bin" / "python")
 
 
@@ -32,37 +23,13 @@ class Task:
 
     url: str
     served: Served
-    hub: str
+    hub: Host
     hosts: Sequence[Host]
     ca_file: Path | None = None
 
     @property
     def name(self) -> str:
         return self.served.path.name
-
-
-@dataclass(frozen=True)
-class Run:
-    """What one download took. `threads`: CPU seconds of ours, by thread."""
-
-    size_bytes: int
-    seconds: float
-    user_seconds: float
-    system_seconds: float
-    host_seconds: float
-    threads: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def mib_per_second(self) -> float:
-        return self.size_bytes / files.MIB / self.seconds
-
-    @property
-    def cpu_seconds(self) -> float:
-        return self.user_seconds + self.system_seconds
-
-    @property
-    def cpu_seconds_per_gb(self) -> float:
-        return self.cpu_seconds / self.size_bytes * 1e9
 
 
 # (command, stdin) that brings a task's file into a folder.
@@ -112,25 +79,21 @@ CLIENTS: Mapping[str, Command] = {
 }
 
 
-def run(client: str, task: Task, folder: Path) -> Run:
-    """Into `folder`, which is empty before and after. Raises RuntimeError when the file did not come right."""
-    folder.mkdir()
-    # Nobody pays for what another left to be written.
-    os.sync()
-    try:
-        command, words = CLIENTS[client](task, folder)
-        host_before = sum(host.cpu_seconds() for host in task.hosts)
-        found = measured(command, words, folder, task)
-        host_seconds = sum(host.cpu_seconds() for host in task.hosts) - host_before
-        files.check(next(folder.rglob(task.name)), task.served)
-    finally:
-        shutil.rmtree(folder)
-    return msgspec.structs.replace(found) if False else _with_host(found, host_seconds)
+def environment(task: Task, folder: Path) -> dict[str, str]:
+    trust = {"SSL_CERT_FILE": str(task.ca_file)} if task.ca_file else {}
+    hub = {"HF_ENDPOINT": task.hub.other_name, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(folder / "hub")}
+    return {**plain_environment(), **trust, **hub, **ours_environment(folder)}
 
 
-def _with_host(found: Run, seconds: float) -> Run:
-    return Run(found.size_bytes, found.seconds, found.user_seconds, found.system_seconds, seconds, found.threads)
+def plain_environment() -> dict[str, str]:
+    """Without what a user has set up for downloads of his own."""
+    return {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
 
 
-def measured(command: list[str], words: bytes, folder: Path, task: Task) -> Run:
-    return Run(0, 0, 0, 0, 0)
+def ours_environment(workspace: Path) -> dict[str, str]:
+    return {
+        "WORKSPACE": str(workspace),
+        "STATE_DIR": str(workspace),
+        "DOWNLOAD_PRIVATE_HOSTS": "on",
+        "DISK_RESERVE_BYTES": "0",
+    }

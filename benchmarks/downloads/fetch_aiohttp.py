@@ -22,11 +22,17 @@ async def main(url: str, file: str) -> None:
     async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
         response.raise_for_status()
         total, done = int(response.headers["Content-Length"]), 0
-        with open(file, "wb") as target:  # noqa: ASYNC230 - as they do it
+        with open(file, "wb") as target:
             async for piece in response.content.iter_chunked(PIECE_BYTES):
                 target.write(piece)
                 done += len(piece)
-                message = {"type": "progress", "file": file, "done": done, "total": total, "percent": 100 * done / total}
+                message = {
+                    "type": "progress",
+                    "file": file,
+                    "done": done,
+                    "total": total,
+                    "percent": 100 * done / total,
+                }
                 messages.put_nowait(json.dumps(message))
     await messages.join()
     listener.cancel()

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.downloads.fetch_hub REPOSITORY FILE FOLDER`: huggingface_hub's own download, from HF_ENDPOINT."""
+"""`python -m benchmarks.downloads.fetch_hub REPOSITORY FILE FOLDER`: huggingface_hub's own way, from HF_ENDPOINT."""
 
 import sys
 

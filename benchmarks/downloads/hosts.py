@@ -20,11 +20,16 @@ STOP_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Host:
-    """`urls`: by the files' names."""
+    """`urls`: by the files' names, on 127.0.0.1."""
 
-    address: str
+    port: int
     urls: dict[str, str]
     pid: int
+
+    @property
+    def other_name(self) -> str:
+        """huggingface_hub takes no redirect to the host it asked for one to the store."""
+        return f"http://localhost:{self.port}"
 
     def cpu_seconds(self) -> float:
         """Of all its processes until now."""
@@ -44,7 +49,7 @@ def model_host(folder: Path, *options: str) -> Iterator[Host]:
         assert process.stdout is not None
         urls = {name: process.stdout.readline().strip() for name in names}
         assert all(urls.values()), "the host did not start"
-        yield Host(f"http://127.0.0.1:{port}", urls, process.pid)
+        yield Host(port, urls, process.pid)
     finally:
         _stop(process)
 
@@ -63,10 +68,10 @@ def nginx_with_tls(folder: Path, work: Path) -> Iterator[Host]:
         encoding="utf-8",
     )
     process = subprocess.Popen(["nginx", "-e", str(log), "-c", str(work / "nginx.conf")])
-    address = f"https://127.0.0.1:{port}"
     try:
         _wait_until_it_listens(process, port)
-        yield Host(address, {path.name: f"{address}/{path.name}" for path in folder.iterdir()}, process.pid)
+        urls = {path.name: f"https://127.0.0.1:{port}/{path.name}" for path in folder.iterdir()}
+        yield Host(port, urls, process.pid)
     finally:
         _stop(process)
 

@@ -16,7 +16,7 @@ from dashboard.messages import (
     preset_list,
 )
 from dashboard.suite import suite_of
-from services import installs
+from services import installs, standing
 from services.doorbell import ring
 from services.models import OURS
 
@@ -32,7 +32,7 @@ async def list_presets(request: Request) -> Response:
 async def get_preset(request: Request) -> Response:
     shelf = await suite_of(request).library.shelf()
     preset = shelf.catalogue.get(request.path_params["preset_id"])
-    return json_answer(preset_detail(preset, installs.status(preset, shelf.view), shelf.catalogue))
+    return json_answer(preset_detail(preset, standing.status(preset, shelf.view), shelf.catalogue))
 
 
 async def get_status(request: Request) -> Response:

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from dashboard.live.hub import Hub, message
 from dashboard.messages import PlanMessage, download_list, install_message
-from services import installs, log, progress
+from services import log, progress, standing
 from services.progress import FileProgress
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class DownloadsFeed:
         due_in = None
         shelf, now = await library.shelf(), time.monotonic()
         for preset in {preset.id: preset for id_ in changed for preset in shelf.catalogue.presets_with(id_)}.values():
-            status = installs.status(preset, shelf.view)
+            status = standing.status(preset, shelf.view)
             wait = told_at.get(preset.id, 0.0) + TICK_SECONDS - now
             # Also one that stands still, while its files come in for another.
             if wait > 0 and any(file.state in _UNDER_WAY for file in status.files):

@@ -15,7 +15,7 @@ from services.artifacts import Artifact
 from services.downloads.digest import Digest
 from services.downloads.lease import BEAT_SECONDS, STALE_SECONDS, Lease, LeaseHeld
 from services.downloads.pace import Limit, Speed
-from services.downloads.part import Part, held
+from services.downloads.part import Part, TakenOver, held
 from services.downloads.segments import Segments
 from services.downloads.transfer import HostFileChanged, Patience, Transfer
 from services.errors import DownloadFailed, DownloadStopped, InvalidName, NotEnoughSpace
@@ -35,6 +35,8 @@ REPORT_SECONDS = 0.25
 POLL_SECONDS = 0.02
 # Another pod that is at it shows it within a beat; one that is gone is free after a while.
 LEASE_WAIT_SECONDS = STALE_SECONDS + BEAT_SECONDS
+# How long a process that was killed may take to be gone.
+ENDING_SECONDS = 3.0
 
 # A longer header is no model (safetensors' own limit).
 _SAFETENSORS_HEADER_MAX_BYTES = 100_000_000
@@ -117,14 +119,15 @@ class _Download:
 
     def _take_lease(self) -> None:
         """Raises DownloadFailed while someone else is at it."""
-        until, beat_at = time.monotonic() + LEASE_WAIT_SECONDS, 0
+        begun, beat_at = time.monotonic(), 0
         while True:
             try:
                 self._lease.take()
             except LeaseHeld as found:
-                if found.here:
+                waited = time.monotonic() - begun
+                if found.here and waited > ENDING_SECONDS:
                     raise self._held_by("another worker") from None
-                if (beat_at and found.beat_at > beat_at) or time.monotonic() > until:
+                if not found.here and (waited > LEASE_WAIT_SECONDS or 0 < beat_at < found.beat_at):
                     raise self._held_by("another pod") from None
                 beat_at = beat_at or found.beat_at
                 self._report("queued", 0)
@@ -139,9 +142,12 @@ class _Download:
         """From the first of its addresses that has it."""
         self._take_up()
         failures: list[DownloadFailed] = []
-        for url in (self._artifact.url, *self._artifact.mirrors):
+        # What brought the bytes that are here goes first: no other may be able to go on with them.
+        for url in sorted((self._artifact.url, *self._artifact.mirrors), key=lambda url: url != self._url):
             try:
                 return self._from(url, part)
+            except TakenOver:
+                raise
             except DownloadFailed as failure:
                 _log.warning("source_failed", artifact_id=self._artifact.id, url=url, reason=failure.message)
                 failures.append(failure)
@@ -164,7 +170,10 @@ class _Download:
             return False
         if self._artifact.sha256 not in {None, kept.sha256}:
             return False
-        return (kept.url in urls and (kept.is_whole or kept.etag is not None)) or kept.sha256 is not None
+        if self._artifact.sha256 is not None:
+            return True
+        # A digest that a hub named says nothing of what another address has.
+        return kept.url in urls and (kept.is_whole or kept.etag is not None or kept.sha256 is not None)
 
     def _from(self, url: str, part: Part) -> Verified:
         if url != self._url and not self._segments.is_complete:

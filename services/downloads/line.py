@@ -1,6 +1,7 @@
 """One line to a host: fetches segment after segment, in a thread of its own."""
 
 import threading
+import time
 from typing import Protocol
 
 from services.downloads.digest import Digest
@@ -38,6 +39,8 @@ class Line:
         self._client = client
         self._segment: Segment | None = segment
         self._buffer = memoryview(b"")
+        self._writing = threading.Lock()
+        self.began_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="line", daemon=True)
 
     def start(self) -> None:
@@ -49,7 +52,9 @@ class Line:
     def join(self, seconds: float) -> bool:
         """Whether it has ended; one that resolves a name or connects cannot be hurried, and writes nothing any more."""
         self._thread.join(seconds)
-        return not self._thread.is_alive()
+        # What is being written ends before the file may be closed.
+        with self._writing:
+            return not self._thread.is_alive()
 
     def _run(self) -> None:
         failure: Exception | None = None
@@ -73,7 +78,8 @@ class Line:
             count = stream.read_into(buffer[: employer.limit.piece(min(len(buffer), segment.left))])
             if not count:
                 break
-            employer.part.write(buffer[:count], segment.position)
+            if not self._write(buffer[:count], segment.position):
+                return
             # In this order: the digest reads whatever lies before the frontier by itself.
             self._buffer = buffer = employer.digest.take(buffer, count, segment.position)
             employer.segments.advance(segment, count)
@@ -84,6 +90,14 @@ class Line:
             self._end_early(stream, segment)
         elif stream.length is None and stream.read_into(buffer[:1]):
             raise DownloadFailed(f"the host sent more than the {segment.end} bytes it announced", permanent=True)
+
+    def _write(self, data: memoryview, position: int) -> bool:
+        """Whether it was still wanted: once it is over, the descriptor may be another file's."""
+        with self._writing:
+            if self._employer.is_over.is_set():
+                return False
+            self._employer.part.write(data, position)
+            return True
 
     def _buffer_for(self, segment: Segment) -> memoryview:
         """A small file needs no large one."""

@@ -15,6 +15,10 @@ _MODE = 0o664
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+class TakenOver(DownloadFailed):
+    """Someone else holds the lease by now, and nothing more may be done to the file."""
+
+
 class Part:
     """`descriptor` is that of the file as long as it is held, also when it starts over."""
 
@@ -29,7 +33,7 @@ class Part:
             data, position = data[written:], position + written
 
     def checkpoint(self, entry: Journal) -> None:
-        """What `entry` names was written before, and is certain from now on. Raises DownloadFailed, OSError."""
+        """What `entry` names was written before, and is certain from now on. Raises TakenOver, OSError."""
         os.fdatasync(self.descriptor)
         self._check_lease()
         journal.save(self._target, entry)
@@ -37,7 +41,7 @@ class Part:
     def start_over(self) -> None:
         """Forgets every byte. In a new file: someone who lost the lease without knowing may still write to the old.
 
-        Raises DownloadFailed, OSError.
+        Raises TakenOver, OSError.
         """
         self._check_lease()
         journal.forget(self._target)
@@ -48,7 +52,7 @@ class Part:
         os.close(new)
 
     def publish(self, length: int) -> None:
-        """The first `length` bytes are the file. Raises DownloadFailed, OSError."""
+        """The first `length` bytes are the file. Raises TakenOver, OSError."""
         # Something of another version may have stood behind them.
         os.ftruncate(self.descriptor, length)
         os.fsync(self.descriptor)
@@ -59,7 +63,7 @@ class Part:
 
     def _check_lease(self) -> None:
         if not self._lease.is_ours():
-            raise DownloadFailed(f"{self._target.name} was taken over by another pod", permanent=False)
+            raise TakenOver(f"{self._target.name} was taken over by another pod", permanent=False)
 
 
 @contextlib.contextmanager

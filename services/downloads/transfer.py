@@ -7,7 +7,7 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from services import log
 from services.downloads.concurrency import FEW_LINES, MOST_LINES, Concurrency
@@ -96,6 +96,7 @@ class Transfer:
         self._expected_bytes = expected_bytes
         self._address = url
         self._lock = threading.Lock()
+        self._renewing = threading.Lock()
         self._lines: list[Line] = []
         self._ends: queue.SimpleQueue[tuple[Line, Exception | None]] = queue.SimpleQueue()
         self._concurrency = Concurrency()
@@ -103,6 +104,7 @@ class Transfer:
         self._takes_ranges = True
         self._most_lines = MOST_LINES
         self._not_before = 0.0
+        self._failed_at = 0.0
 
     @property
     def connections(self) -> int:
@@ -136,14 +138,26 @@ class Transfer:
         address = self._address
         stream = client.get(address, headers)
         if stream.status in _EXPIRED and address != self._url:
-            self._address = self._url
-            stream = client.get(self._url, headers)
+            stream = self._ask_anew(client, address, headers)
         offer = read_offer(stream, self._sources)
         with self._lock:
             self.sha256 = self.sha256 or stream.promise.sha256
             self._admit(offer, segment, first, is_ignored=offer.kind == "whole" and "Range" in headers)
         self._address = stream.url
         return stream
+
+    def _ask_anew(self, client: Client, expired: str, headers: Mapping[str, str]) -> HttpStream:
+        """One line fetches a new link, and the others, whose link expired with it, wait for that one."""
+        with self._renewing:
+            address = self._address
+            if address == expired:
+                stream = client.get(self._url, headers)
+                if stream.status in {200, 206}:
+                    self._address = stream.url
+                return stream
+        stream = client.get(address, headers)
+        # Some links are good for one request.
+        return client.get(self._url, headers) if stream.status in _EXPIRED else stream
 
     def next_segment(self, line: Line) -> Segment | None:
         wanted = self._wanted
@@ -222,9 +236,10 @@ class Transfer:
             return
         self._lines.remove(line)
         if failure is not None:
-            self._take(failure, time.monotonic())
+            self._take(failure, line.began_at, time.monotonic())
 
-    def _take(self, failure: Exception, now: float) -> None:
+    def _take(self, failure: Exception, began_at: float, now: float) -> None:
+        """`began_at`: when the line was employed that ended with `failure`."""
         failure = _of_the_network(failure)
         if not isinstance(failure, DownloadFailed):
             raise failure
@@ -236,11 +251,13 @@ class Transfer:
             self._most_lines = 1
             return
         wait = failure.details.get("retry_after_seconds", 0)
+        if began_at <= self._failed_at:
+            # Lines fail together: that is one failure.
+            self._not_before = max(self._not_before, now + wait)
+            return
+        self._failed_at = now
         if failure.details.get("status") in _TOO_MUCH:
             self._concurrency.refused(now, done)
-        if now < self._not_before and not wait:
-            # Lines fail together: that is one failure.
-            return
         seconds = max(self._patience.failed(done), float(wait))
         self._not_before, self._problem = now + seconds, failure.message
         _log.warning("download_retry", reason=failure.message, attempt=self._patience.attempts, wait_seconds=seconds)

@@ -11,12 +11,9 @@ import pytest
 import redis
 
 import dashboard.library
-from dashboard.live.downloads import DownloadsFeed
-from dashboard.live.hub import Hub, Listener
-from dashboard.messages import PlanMessage
 from services import journal
 from services.artifacts import Artifact
-from services.connections import async_redis_client, redis_client
+from services.connections import redis_client
 from services.errors import DownloadFailed, NotEnoughSpace
 from services.installs import Installs
 from services.journal import Journal
@@ -335,18 +332,3 @@ async def test_whether_to_keep_is_said_in_so_many_words(browser: httpx.AsyncClie
     answer = await browser.delete("/api/downloads/ONE?keep=maybe")
     assert answer.status_code == 422
     assert "'keep' must be true or false" in answer.json()["error"]["message"]
-
-
-# What watchers hear
-
-
-async def test_watchers_hear_of_the_plan(settings: Settings) -> None:
-    hub, listener = Hub(), Listener(None)
-    listener.channels.add("downloads")
-    hub.join(listener)
-    pool = async_redis_client(settings)
-    DownloadsFeed(pool, hub).tell_plan(PlanMessage(paused=True, order=("ONE",)))
-    assert [msgspec.json.decode(text) for text in await listener.take() or []] == [
-        {"type": "downloads_plan", "data": {"paused": True, "order": ["ONE"]}}
-    ]
-    await pool.aclose()

@@ -3,6 +3,7 @@ import http.client
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,9 +15,11 @@ import pytest
 from services import http_stream
 from services.errors import DownloadFailed
 from services.http_stream import MAX_REDIRECTS, Client, HttpStream
+from services.proxies import Proxies, Proxy
 from services.settings import Secret
 from services.sources import Sources
-from tests.fakes.model_host import ModelHost
+from tests.fakes.model_host import HuggingFace, ModelHost
+from tests.fakes.proxy import ForwardProxy
 from tests.running import free_ports
 from tests.services.raw_host import RawHost, answer
 
@@ -335,3 +338,226 @@ def test_an_address_is_sent_percent_encoded_once(path: str, sent: bytes, raw_hos
     host = raw_host(answer(b"x", Content_Length="1"))
     fetch(host.url(path))
     assert host.requests[0].startswith(sent)
+
+
+# Lines that are kept
+
+
+def test_a_line_is_kept_for_the_next_request_to_the_same_host(model_host: ModelHost) -> None:
+    one, two = model_host.add("/a", b"one"), model_host.add("/b", b"two")
+    with Client(ANYWHERE) as client:
+        assert [read_all(client.get(url, {})) for url in (one, two, one)] == [b"one", b"two", b"one"]
+    assert len({request.client for request in model_host.requests}) == 1
+
+
+def test_a_line_whose_answer_was_not_read_is_not_kept(model_host: ModelHost) -> None:
+    url = model_host.add("/a", bytes(1000))
+    with Client(ANYWHERE) as client:
+        client.get(url, {}).read_into(memoryview(bytearray(10)))
+        assert read_all(client.get(url, {})) == bytes(1000)
+    assert len({request.client for request in model_host.requests}) == 2
+
+
+def test_another_host_gets_a_line_of_its_own(model_host: ModelHost) -> None:
+    with ModelHost() as other, Client(ANYWHERE) as client:
+        assert read_all(client.get(model_host.add("/a", b"one"), {})) == b"one"
+        assert read_all(client.get(other.add("/a", b"two"), {})) == b"two"
+
+
+def test_a_line_that_its_host_closed_meanwhile_is_opened_anew(model_host: ModelHost) -> None:
+    url = model_host.add("/a", b"there", keep_alive=False)
+    with Client(ANYWHERE) as client:
+        for _ in range(3):
+            assert read_all(client.get(url, {})) == b"there"
+            time.sleep(0.05)
+    assert len({request.client for request in model_host.requests}) == 3
+
+
+def test_a_host_that_hangs_up_on_a_new_line_is_a_broken_line() -> None:
+    with ForwardProxy(hangs_up=True) as nobody, pytest.raises((http.client.HTTPException, OSError)):
+        fetch(f"http://127.0.0.1:{nobody.port}/a")
+    assert len(nobody.heads) == 1
+
+
+def test_a_client_that_was_closed_can_be_used_again(model_host: ModelHost) -> None:
+    url = model_host.add("/a", b"there")
+    client = Client(ANYWHERE)
+    client.close()
+    assert read_all(client.get(url, {})) == b"there"
+    client.close()
+    client.close()
+
+
+# Being told to end
+
+
+def aborted(client: Client, wait: Callable[[], object]) -> float:
+    """Seconds that `wait` goes on when another thread aborts it, which is an error or an end for it."""
+    timer = threading.Timer(0.3, client.abort)
+    timer.start()
+    started = time.monotonic()
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        wait()
+    timer.join()
+    return time.monotonic() - started
+
+
+def test_another_thread_ends_the_wait_for_an_answer(model_host: ModelHost) -> None:
+    url = model_host.add("/a", b"x", first_byte_seconds=20)
+    with Client(ANYWHERE) as client:
+        assert aborted(client, lambda: client.get(url, {})) < 2
+
+
+def test_another_thread_ends_the_wait_for_a_body(model_host: ModelHost) -> None:
+    url = model_host.add("/a", bytes(100_000), stall_after=10_000, stall_seconds=20)
+    with Client(ANYWHERE) as client:
+        stream = client.get(url, {})
+        assert aborted(client, lambda: read_all(stream)) < 2
+
+
+def test_another_thread_ends_the_wait_for_a_body_over_tls(hosts: dict[str, TlsHost]) -> None:
+    hosts["cdn.example"].add("/a", bytes(100_000), stall_after=10_000, stall_seconds=20)
+    with Client(with_tokens(hosts)) as client:
+        stream = client.get("https://cdn.example/a", {})
+        assert aborted(client, lambda: read_all(stream)) < 2
+
+
+def test_there_is_nothing_to_end_before_the_first_request() -> None:
+    with Client(ANYWHERE) as client:
+        client.abort()
+
+
+# What a hub says on the way
+
+
+def test_what_the_hub_said_is_remembered_where_the_redirects_end(model_host: ModelHost) -> None:
+    url = HuggingFace(model_host).add("owner/name", "a.bin", b"content")
+    sources = Sources(Secret(""), Secret(""), model_host.url(""), private_hosts=True)
+    with ModelHost() as start:
+        first = start.add("/a", b"", redirect=url)
+        with open_stream(first, {}, sources) as stream:
+            assert stream.promise.size_bytes == len(b"content")
+            assert stream.promise.sha256 is not None
+
+
+def test_what_any_other_host_says_of_digests_is_not_believed(model_host: ModelHost) -> None:
+    url = model_host.add("/a", b"x", headers={"X-Linked-ETag": f'"{"0" * 64}"'})
+    with open_stream(url, {}, ANYWHERE) as stream:
+        assert stream.promise.sha256 is None
+
+
+# Proxies
+
+
+def through(proxy: ForwardProxy, credentials: str = "") -> Proxies:
+    made = Proxy("http", "127.0.0.1", proxy.port, Secret(credentials))
+    return Proxies(http=made, https=made)
+
+
+def fetch_through(proxy: ForwardProxy, url: str, sources: Sources, credentials: str = "") -> bytes:
+    with Client(sources, through(proxy, credentials)) as client:
+        stream = client.get(url, {})
+        assert stream.status == 200
+        return read_all(stream)
+
+
+@pytest.fixture
+def proxy(hosts: dict[str, TlsHost]) -> Iterator[ForwardProxy]:
+    with ForwardProxy(ports={name: host.port for name, host in hosts.items()}) as made:
+        yield made
+
+
+def test_an_http_host_is_reached_through_a_proxy(model_host: ModelHost) -> None:
+    with ForwardProxy() as proxy:
+        assert fetch_through(proxy, model_host.add("/a b", b"there"), ANYWHERE) == b"there"
+        assert proxy.heads[0].startswith(f"GET {model_host.url('/a%20b').replace('%25', '%')} HTTP/1.1".encode())
+
+
+def test_an_https_host_is_reached_through_a_tunnel(hosts: dict[str, TlsHost], proxy: ForwardProxy) -> None:
+    hosts["cdn.example"].add("/a", b"there")
+    assert fetch_through(proxy, "https://cdn.example/a", with_tokens(hosts)) == b"there"
+    assert proxy.heads[0].startswith(b"CONNECT cdn.example:443 HTTP/1.1\r\nHost: cdn.example:443\r\n")
+
+
+def test_a_name_is_left_to_the_proxy_to_resolve(hosts: dict[str, TlsHost], proxy: ForwardProxy) -> None:
+    hosts["cdn.example"].add("/a", b"there")
+    sources = Sources(Secret(""), Secret(""), "", private_hosts=False)
+    assert fetch_through(proxy, "https://cdn.example/a", sources) == b"there"
+
+
+def test_a_tunnel_is_kept_for_the_next_request(hosts: dict[str, TlsHost], proxy: ForwardProxy) -> None:
+    hosts["cdn.example"].add("/a", b"there")
+    with Client(with_tokens(hosts), through(proxy)) as client:
+        for _ in range(3):
+            assert read_all(client.get("https://cdn.example/a", {})) == b"there"
+    assert len(proxy.heads) == 1
+
+
+def test_the_proxy_gets_its_own_credentials_and_no_others(hosts: dict[str, TlsHost], proxy: ForwardProxy) -> None:
+    hosts["huggingface.co"].add("/a", b"there")
+    fetch_through(proxy, "https://huggingface.co/a", with_tokens(hosts), "me:canary-of-the-proxy")
+    assert b"\r\nProxy-Authorization: Basic " in proxy.heads[0]
+    assert b"\r\nAuthorization" not in proxy.heads[0]
+    assert b"hf-canary" not in proxy.heads[0]
+
+
+def test_the_host_gets_its_token_through_the_tunnel_and_nothing_of_the_proxys(
+    hosts: dict[str, TlsHost], proxy: ForwardProxy
+) -> None:
+    hosts["huggingface.co"].add("/a", b"there")
+    fetch_through(proxy, "https://huggingface.co/a", with_tokens(hosts), "me:canary-of-the-proxy")
+    headers = hosts["huggingface.co"].requests[0].headers
+    assert headers["authorization"] == "Bearer hf-canary"
+    assert "proxy-authorization" not in headers
+
+
+def test_a_redirect_through_a_proxy_takes_no_token_along(hosts: dict[str, TlsHost], proxy: ForwardProxy) -> None:
+    hosts["huggingface.co"].add("/a", b"", redirect="https://cdn.example/b")
+    hosts["cdn.example"].add("/b", b"there")
+    assert fetch_through(proxy, "https://huggingface.co/a", with_tokens(hosts), "me:canary-of-the-proxy") == b"there"
+    assert "canary" not in str(hosts["cdn.example"].requests[0].headers)
+    assert [head.split(b" ")[1] for head in proxy.heads] == [b"huggingface.co:443", b"cdn.example:443"]
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1/a", "https://169.254.169.254/a", "https://localhost/a"])
+def test_a_proxy_leads_nobody_into_the_own_network(url: str, hosts: dict[str, TlsHost], proxy: ForwardProxy) -> None:
+    with pytest.raises(DownloadFailed, match="internal network"):
+        fetch_through(proxy, url, with_tokens(hosts))
+    assert proxy.heads == []
+
+
+def test_a_certificate_is_checked_through_a_tunnel(hosts: dict[str, TlsHost]) -> None:
+    with (
+        ForwardProxy(ports={"models.example": hosts["cdn.example"].port}) as proxy,
+        pytest.raises(ssl.SSLCertVerificationError),
+    ):
+        fetch_through(proxy, "https://models.example/a", with_tokens(hosts))
+    assert hosts["cdn.example"].requests == []
+
+
+@pytest.mark.parametrize(
+    ("answer_", "permanent"),
+    [("407 Proxy Authentication Required", True), ("403 Forbidden", False), ("502 Bad Gateway", False)],
+)
+def test_a_proxy_that_refuses_is_named(answer_: str, permanent: bool, hosts: dict[str, TlsHost]) -> None:
+    status = answer_.partition(" ")[0]
+    with (
+        ForwardProxy(refuses_with=answer_) as proxy,
+        pytest.raises(DownloadFailed, match=f"the proxy 127.0.0.1 .* cdn.example:443: HTTP {status}") as caught,
+    ):
+        fetch_through(proxy, "https://cdn.example/a", with_tokens(hosts), "me:canary-of-the-proxy")
+    assert caught.value.permanent is permanent
+    assert "canary" not in caught.value.message
+
+
+def test_a_proxy_that_hangs_up_is_a_broken_line(hosts: dict[str, TlsHost]) -> None:
+    with ForwardProxy(hangs_up=True) as proxy, pytest.raises(OSError, match=r"the proxy 127\.0\.0\.1 hung up"):
+        fetch_through(proxy, "https://cdn.example/a", with_tokens(hosts))
+
+
+def test_what_is_exempt_goes_past_the_proxy(model_host: ModelHost) -> None:
+    with ForwardProxy() as proxy:
+        made = Proxy("http", "127.0.0.1", proxy.port, Secret(""))
+        with Client(ANYWHERE, Proxies(made, made, exempt=("127.0.0.1",))) as client:
+            assert read_all(client.get(model_host.add("/a", b"there"), {})) == b"there"
+        assert proxy.heads == []

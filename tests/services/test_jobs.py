@@ -352,6 +352,36 @@ def test_workers_that_are_dead_are_forgotten(queue: DownloadQueue, connection: r
     assert queue.clean_up() == []
 
 
+def begin(queue: DownloadQueue, connection: redis.Redis, artifact: Artifact, name: str) -> Job:
+    """As the worker called `name` does."""
+    job = take(queue, artifact)
+    worker = register(connection, name)
+    worker.prepare_execution(job)
+    worker.prepare_job_execution(job)
+    return job
+
+
+def test_what_a_dead_worker_was_at_is_forgotten_with_it(queue: DownloadQueue, connection: redis.Redis) -> None:
+    queue.ensure_all([(A, 0.0), (B, 0.0)], time.time())
+    begin(queue, connection, A, dead_worker())
+    running = begin(queue, connection, B, worker_name(1))
+    queue.clean_up()
+    assert queue.queue.started_job_registry.get_job_ids(cleanup=False) == [running.id]
+    assert queue.ensure_all([(A, 0.0), (B, 0.0)], time.time()) == [A]
+
+
+def test_a_job_made_anew_is_not_taken_for_one_that_got_stuck(
+    queue: DownloadQueue, connection: redis.Redis, clock: Clock
+) -> None:
+    queue.ensure(A, 0.0)
+    take(queue, A)
+    connection.rpush(queue.queue.intermediate_queue_key, f"download-{A.id}")
+    queue.ensure(A, 0.0)
+    clock.pass_(TAKING_SECONDS + 1)
+    assert queue.ensure(A, 0.0) is True
+    assert queue.queue.intermediate_queue.get_job_ids() == []
+
+
 @pytest.mark.parametrize(
     "ask", [lambda queue: queue.ensure(A, 0.0), lambda queue: queue.arrange([A]), lambda queue: queue.clean_up()]
 )

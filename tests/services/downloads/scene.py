@@ -57,7 +57,7 @@ def fetcher_for(
     return Fetcher(workspace, sources, reserve_bytes, watcher.report, watcher.stop_reason, **more)
 
 
-def artifact(url: str, data: bytes = DATA, **changes: Any) -> Artifact:
+def artifact(url: str, data: bytes = DATA, /, **changes: Any) -> Artifact:
     """Of `data`, with all that can be known of it."""
     sha256 = SHA256 if data is DATA else hashlib.sha256(data).hexdigest()
     values = {"folder": "checkpoints", "name": "model.safetensors", "size_bytes": len(data), "sha256": sha256}

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from services.downloads import lease as leases
 from services.downloads.lease import STALE_SECONDS, Lease, LeaseHeld
 from services.pod import process_mark
 
@@ -143,7 +142,7 @@ def refuse(*_: object) -> None:
 
 
 def test_a_volume_without_links_has_leases_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leases.os, "link", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     ours = Lease(path, "a", HERE)
     ours.take()
     assert ours.is_ours()

@@ -1,0 +1,111 @@
+"""What watchers hear of downloads, with a real Redis between the workers and them."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+
+from dashboard.library import Library
+from dashboard.live.downloads import TICK_SECONDS, DownloadsFeed
+from dashboard.live.hub import Hub, Listener
+from dashboard.messages import PlanMessage
+from dashboard.suite import cancel
+from dashboard.volume import Volume
+from services.artifacts import Artifact
+from services.connections import async_redis_client, redis_client
+from services.installs import Installs
+from services.presets import Preset
+from services.progress import SILENT_SECONDS, FileProgress, ProgressBoard
+from services.settings import Settings
+from services.workspace import Workspace
+
+A = Artifact("https://host.example/a", "checkpoints", "a.ckpt", size_bytes=100)
+B = Artifact("https://host.example/b", "vae", "b.ckpt", size_bytes=100)
+PRESET = Preset(id="ONE", name="One", kind="image", description="For tests.", files=(A, B))
+
+
+@pytest.fixture
+def board(settings: Settings) -> Iterator[ProgressBoard]:
+    client: redis.Redis = redis_client(settings)
+    yield ProgressBoard(client)
+    client.close()
+
+
+@pytest.fixture
+def listener() -> Listener:
+    made = Listener(None)
+    made.channels.add("downloads")
+    return made
+
+
+@pytest.fixture
+async def feed(settings: Settings, workspace: Workspace, listener: Listener) -> AsyncIterator[DownloadsFeed]:
+    """At work; someone listens."""
+    listed = {"presets": [msgspec.to_builtins(PRESET)]}
+    workspace.user_presets_file.write_bytes(msgspec.json.encode(listed))
+    pool, hub, volume = async_redis_client(settings), Hub(), Volume(settings)
+    hub.join(listener)
+    made = DownloadsFeed(pool, hub)
+    library = Library(settings, volume, made.progress)
+    await library.shelf()
+    tasks = [asyncio.create_task(made.follow()), asyncio.create_task(made.tell(library))]
+    while not await pool.pubsub_numsub("suite:downloads") >= [(b"suite:downloads", 1)]:
+        await asyncio.sleep(0.01)
+    yield made
+    await cancel(tasks)
+    volume.close()
+    await pool.aclose()
+
+
+async def heard_for(listener: Listener, seconds: float) -> list[dict[str, Any]]:
+    """Everything said within `seconds`, each message as it came."""
+    until, heard = time.monotonic() + seconds, []
+    while (left := until - time.monotonic()) > 0:
+        try:
+            heard += [msgspec.json.decode(text) for text in await asyncio.wait_for(listener.take(), left) or []]
+        except TimeoutError:
+            break
+    return heard
+
+
+@pytest.mark.parametrize("stopped", ["nothing", "pause", "pause_file"])
+@pytest.mark.usefixtures("feed")
+async def test_a_preset_is_told_of_four_times_a_second_and_always_in_the_end(
+    stopped: str, board: ProgressBoard, listener: Listener, workspace: Workspace
+) -> None:
+    records = Installs(workspace)
+    records.request(PRESET)
+    if stopped == "pause":
+        # Its files come in for another.
+        records.request(msgspec.structs.replace(PRESET, id="OTHER"))
+        records.pause("ONE")
+    elif stopped == "pause_file":
+        records.pause_file(B.id)
+    hearing = asyncio.create_task(heard_for(listener, 2.0))
+    for done in range(101):
+        board.publish(FileProgress(A.id, "downloading", done, 100))
+        await asyncio.sleep(0.01)
+    heard = [said["data"] for said in await hearing if said["type"] == "download_progress"]
+    assert 3 <= len(heard) <= 2 + 1.5 / TICK_SECONDS
+    assert heard[-1]["bytes_done"] == 100
+
+
+async def test_a_download_that_fell_silent_does_not_move(
+    feed: DownloadsFeed, board: ProgressBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board.publish(FileProgress(A.id, "downloading", 5, 100))
+    while A.id not in feed.progress:
+        await asyncio.sleep(0.01)
+    assert feed.is_moving(A.id)
+    later = time.time() + SILENT_SECONDS + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    assert not feed.is_moving(A.id)
+
+
+async def test_watchers_hear_of_the_plan(feed: DownloadsFeed, listener: Listener) -> None:
+    feed.tell_plan(PlanMessage(paused=True, order=("ONE",)))
+    assert {"type": "downloads_plan", "data": {"paused": True, "order": ["ONE"]}} in await heard_for(listener, 0.1)
