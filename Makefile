@@ -17,7 +17,7 @@ VENV := .build/venv/bin
 PROVISION := @$(PYTHON) -m provision
 WITH_COMFYUI := @set -a; . ./.build/comfyui.env; exec
 
-.PHONY: help run test lint types check bench bench-downloads image image-test image-run frontend comfyui packages lock audit licences clean
+.PHONY: help run test test-faults-downloads lint types check bench bench-downloads image image-test image-run frontend comfyui packages lock audit licences clean
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
 
@@ -31,6 +31,11 @@ run:  ## start everything; Ctrl-C stops it
 test:  ## all tests, or some: make test ARGS='tests/services -x'
 	$(PROVISION) test
 	$(WITH_COMFYUI) $(VENV)/python -m pytest $(ARGS)
+
+test-faults-downloads:  ## every fault of a download, and a hundred kills: ARGS='--kills 20 --seed 7'
+	$(PROVISION) test
+	$(WITH_COMFYUI) $(VENV)/python -m pytest tests/faults tests/services/downloads tests/worker/test_surviving.py
+	$(WITH_COMFYUI) $(VENV)/python -m tests.faults $(ARGS)
 
 lint:  ## ruff: rules and format
 	$(PROVISION) lint

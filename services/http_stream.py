@@ -59,7 +59,8 @@ class HttpStream:
         return self._left == 0
 
     def read_into(self, buffer: memoryview) -> int:
-        """Bytes read into `buffer`: as many as came within FILL_SECONDS, 0 at the end of the body.
+        """Bytes read into `buffer`: as many as came within FILL_SECONDS, 0 at the end of the body. Of a slow line,
+        those that are there.
 
         Raises OSError or http.client.HTTPException on a stall or a broken line, once everything that came before was
         handed on. `HTTPResponse.readinto` would wait for the whole buffer, which on a slow line means no progress for
@@ -84,13 +85,18 @@ class HttpStream:
                 break
             if is_slow and filled < len(buffer) and not self._is_ready():
                 time.sleep(GATHER_SECONDS)
+                if not self._is_ready():
+                    # It may be long until more comes, and what is here need not wait for it.
+                    break
         self._received += filled
         return filled
 
     def _is_ready(self) -> bool:
-        """Whether something lies in the socket (tcp(7), FIONREAD)."""
+        """Whether something lies in the socket (tcp(7), FIONREAD), or came out of it and was not read yet."""
         line = self._line
-        return line is None or fcntl.ioctl(line, termios.FIONREAD, bytes(4)) != bytes(4)
+        if line is None or (isinstance(line, ssl.SSLSocket) and line.pending()):
+            return True
+        return fcntl.ioctl(line, termios.FIONREAD, bytes(4)) != bytes(4)
 
     def _read_some(self, buffer: memoryview) -> int:
         """What one read of the line brings."""
@@ -126,6 +132,8 @@ class Client:
         self._origin: tuple[str, str] | None = None
         self._connection: http.client.HTTPConnection | None = None
         self._stream: HttpStream | None = None
+        # http.client lets go of its own once an answer says that it is the last.
+        self._line: socket.socket | None = None
 
     def get(self, url: str, headers: Mapping[str, str]) -> HttpStream:
         """GET `url`, following redirects. The status is the last hop's, whatever it is.
@@ -149,7 +157,7 @@ class Client:
 
     def abort(self) -> None:
         """Ends whatever is being waited for."""
-        line = self._connection.sock if self._connection else None
+        line = self._line
         if line is not None:
             with contextlib.suppress(OSError):
                 # Past the TLS layer, which belongs to the other thread.
@@ -160,7 +168,7 @@ class Client:
             self._stream.close()
         if self._connection is not None:
             self._connection.close()
-        self._origin = self._connection = self._stream = None
+        self._origin = self._connection = self._stream = self._line = None
 
     def __enter__(self) -> "Client":
         return self
@@ -197,12 +205,13 @@ class Client:
             proxy = self._proxies.for_url(url)
             if self._connection is None:
                 self._connection = _connection(url, self._sources, proxy)
+                self._line = self._connection.sock
             headers = {"User-Agent": "comfyui-docker", "Accept-Encoding": "identity", **headers}
             target = _target(url)
             if proxy is not None and url.startswith("http:"):
                 target, headers = f"http://{self._sources.check(url)}{target}", {**headers, **proxy.headers()}
             self._connection.request("GET", target, headers=headers)
-            self._stream = HttpStream(url, self._connection.getresponse(), self._connection.sock)
+            self._stream = HttpStream(url, self._connection.getresponse(), self._line)
         except BaseException:
             self.close()
             raise

@@ -216,6 +216,7 @@ class _Download:
             patience=self._patience,
             etag=self._etag,
             expected_bytes=self._artifact.size_bytes,
+            expected_sha256=self._artifact.sha256,
             sha256=self._sha256,
         )
         self._transfer = transfer

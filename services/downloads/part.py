@@ -57,6 +57,8 @@ class Part:
         os.ftruncate(self.descriptor, length)
         os.fsync(self.descriptor)
         self._check_lease()
+        if not os.path.samestat(os.fstat(self.descriptor), journal.part_file(self._target).lstat()):
+            raise TakenOver(f"{self._target.name}: its partial file is another's by now", permanent=False)
         os.replace(journal.part_file(self._target), self._target)
         sync_folder(self._target.parent)
         journal.discard(self._target)

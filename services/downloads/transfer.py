@@ -61,7 +61,8 @@ class Patience:
 
 
 class Transfer:
-    """`etag`: the strong validator of the bytes that are here; `expected_bytes`: how long the file has to be.
+    """`etag`: the strong validator of the bytes that are here; `expected_bytes`, `expected_sha256`: what
+    the preset says of it.
 
     `sha256`: will tell whether bytes of different answers belong together; a hub may name it on the way.
     """
@@ -79,6 +80,7 @@ class Transfer:
         patience: Patience,
         etag: str | None,
         expected_bytes: int | None,
+        expected_sha256: str | None,
         sha256: str | None,
     ) -> None:
         self.part = part
@@ -94,6 +96,7 @@ class Transfer:
         self._proxies = proxies
         self._patience = patience
         self._expected_bytes = expected_bytes
+        self._expected_sha256 = expected_sha256
         self._address = url
         self._lock = threading.Lock()
         self._renewing = threading.Lock()
@@ -103,6 +106,7 @@ class Transfer:
         self._admitted = False
         self._takes_ranges = True
         self._most_lines = MOST_LINES
+        self._was_refused = False
         self._not_before = 0.0
         self._failed_at = 0.0
 
@@ -141,10 +145,21 @@ class Transfer:
             stream = self._ask_anew(client, address, headers)
         offer = read_offer(stream, self._sources)
         with self._lock:
-            self.sha256 = self.sha256 or stream.promise.sha256
+            self._take_promise(stream.promise.sha256)
             self._admit(offer, segment, first, is_ignored=offer.kind == "whole" and "Range" in headers)
         self._address = stream.url
         return stream
+
+    def _take_promise(self, sha256: str | None) -> None:
+        """What a hub says that the file is. Raises DownloadFailed, HostFileChanged when that is not what is wanted."""
+        if sha256 is None or sha256 == self.sha256:
+            return
+        if self._expected_sha256 is not None:
+            message = f"the host's file has the sha256 {sha256}, the preset says {self._expected_sha256}"
+            raise DownloadFailed(message, permanent=True)
+        if self.sha256 is not None:
+            raise self._cannot_resume()
+        self.sha256 = sha256
 
     def _ask_anew(self, client: Client, expired: str, headers: Mapping[str, str]) -> HttpStream:
         """One line fetches a new link, and the others, whose link expired with it, wait for that one."""
@@ -245,11 +260,13 @@ class Transfer:
             raise failure
         done = self.segments.bytes_done
         if failure.permanent:
-            # Some hosts refuse the second line as if there were no such file.
-            if not self._lines:
+            # Some hosts refuse the second line as if there were no such file, and count one that has just ended.
+            is_crowded = failure.details.get("status") in _EXPIRED
+            if not self._lines and not (is_crowded and self._was_refused):
                 raise failure
-            self._most_lines = 1
-            return
+            self._most_lines, self._was_refused = 1, True
+            if self._lines:
+                return
         wait = failure.details.get("retry_after_seconds", 0)
         if began_at <= self._failed_at:
             # Lines fail together: that is one failure.

@@ -4,6 +4,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -386,7 +387,8 @@ def test_a_mirror_has_the_right_file_when_the_first_has_another(
 def test_the_first_hosts_bytes_are_kept_for_a_mirror_when_a_digest_will_tell(
     fetcher: Fetcher, workspace: Workspace, model_host: ModelHost, other_host: ModelHost
 ) -> None:
-    url = model_host.add(PATH, DATA, break_after=800_000, etag='"one"')
+    # Slow enough to be spoiled before it breaks.
+    url = model_host.add(PATH, DATA, break_after=800_000, throttle=2_000_000, etag='"one"')
     spoil_after(model_host, 1)
     wanted = artifact(url, mirrors=(other_host.add(PATH, DATA, etag='"other"'),))
     fetcher.fetch(wanted)
@@ -398,7 +400,7 @@ def test_the_first_hosts_bytes_are_not_mixed_with_a_mirrors_when_nothing_can_tel
     fetcher: Fetcher, workspace: Workspace, model_host: ModelHost, other_host: ModelHost
 ) -> None:
     changed = model(len(DATA), seed=1)
-    url = model_host.add(PATH, DATA, break_after=800_000)
+    url = model_host.add(PATH, DATA, break_after=800_000, throttle=2_000_000)
     spoil_after(model_host, 1)
     wanted = artifact(url, sha256=None, mirrors=(other_host.add(PATH, changed),))
     fetcher.fetch(wanted)
@@ -715,3 +717,17 @@ def test_a_mirror_brings_what_a_host_with_a_bad_certificate_does_not(
     wanted = artifact(bad.add(PATH, DATA), mirrors=(model_host.add(PATH, DATA),))
     fetcher.fetch(wanted)
     assert target_of(workspace, wanted).read_bytes() == DATA
+
+
+def test_a_hub_that_names_another_digest_than_the_preset_is_refused_before_its_bytes_are_taken(
+    fetcher: Fetcher, workspace: Workspace, model_host: ModelHost
+) -> None:
+    model_host.add("/store", DATA)
+    headers = {"X-Linked-ETag": f'"{"0" * 64}"'}
+    model_host.behave("/o/r/resolve/main/a.safetensors", redirect="/store", headers=headers)
+    hub = replace(fetcher.sources, hf_endpoint=model_host.address)
+    url = "https://huggingface.co/o/r/resolve/main/a.safetensors"
+    with pytest.raises(DownloadFailed, match="has the sha256 0000.*the preset says") as failed:
+        replace(fetcher, sources=hub).fetch(artifact(url))
+    assert failed.value.permanent
+    assert not target_of(workspace, artifact(url)).exists()
