@@ -727,7 +727,7 @@ def test_a_hub_that_names_another_digest_than_the_preset_is_refused_before_its_b
     model_host.behave("/o/r/resolve/main/a.safetensors", redirect="/store", headers=headers)
     hub = replace(fetcher.sources, hf_endpoint=model_host.address)
     url = "https://huggingface.co/o/r/resolve/main/a.safetensors"
-    with pytest.raises(DownloadFailed, match="has the sha256 0000.*the preset says") as failed:
+    with pytest.raises(DownloadFailed, match=r"has the sha256 0000.*the preset says") as failed:
         replace(fetcher, sources=hub).fetch(artifact(url))
     assert failed.value.permanent
     assert not target_of(workspace, artifact(url)).exists()
