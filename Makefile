@@ -34,7 +34,7 @@ test:  ## all tests, or some: make test ARGS='tests/services -x'
 
 test-faults-downloads:  ## every fault of a download, and a hundred kills: ARGS='--kills 20 --seed 7'
 	$(PROVISION) test
-	$(WITH_COMFYUI) $(VENV)/python -m pytest tests/faults tests/services/downloads tests/worker/test_surviving.py
+	$(WITH_COMFYUI) $(VENV)/python -m pytest tests/faults tests/services/downloads tests/worker/test_surviving.py -m 'long or not long'
 	$(WITH_COMFYUI) $(VENV)/python -m tests.faults $(ARGS)
 
 lint:  ## ruff: rules and format

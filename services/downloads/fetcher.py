@@ -96,7 +96,6 @@ class _Download:
         self._sha256 = artifact.sha256
         self._transfer: Transfer | None = None
         self._patience = Patience()
-        self._stopping = False
         self._limit = Limit(time.sleep)
         self._speed = Speed()
         self._reported_at = 0.0
@@ -176,6 +175,7 @@ class _Download:
         return kept.url in urls and (kept.is_whole or kept.etag is not None or kept.sha256 is not None)
 
     def _from(self, url: str, part: Part) -> Verified:
+        self._patience = Patience()
         if url != self._url and not self._segments.is_complete:
             if self._segments.bytes_done and self._sha256 is None:
                 # Another host's file may be another version.

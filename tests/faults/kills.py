@@ -1,5 +1,6 @@
 """Kills at random moments of a download, and what each of them cost."""
 
+import contextlib
 import hashlib
 import random
 import statistics
@@ -24,6 +25,8 @@ PASSED_SECONDS = 0.2
 # What a kill may cost.
 REFETCHED_MAX_BYTES = 32 * MIB
 STUCK_SECONDS = 30.0
+# What is killed may write for so long.
+DYING_SECONDS = 0.1
 END_SECONDS = 90.0
 
 
@@ -73,7 +76,7 @@ def kill_once(pod: Pod, host: ModelHost, kind: str, dice: random.Random, number:
         time.sleep(dice.uniform(0, PASSED_SECONDS))
         done = host.bytes_sent(path)
         KINDS[kind](pod, dice)
-        still = _seconds_until_bytes_come(host, path, target)
+        still = _seconds_until_bytes_come(target)
         wait_for(target.exists, "the file", END_SECONDS)
         wait_for(lambda: not journal.lease_file(target).exists(), "the lease to be given back", STUCK_SECONDS)
     assert hashlib.sha256(target.read_bytes()).hexdigest() == digest, "the file is not what the host has"
@@ -84,13 +87,16 @@ def kill_once(pod: Pod, host: ModelHost, kind: str, dice: random.Random, number:
     return Kill(kind, min(done, len(data)), refetched, still)
 
 
-def _seconds_until_bytes_come(host: ModelHost, path: str, target: Path) -> float:
-    """From a moment after the kill: what was on its way does not count."""
-    begun = time.monotonic()
-    time.sleep(0.3)
-    sent = host.bytes_sent(path)
-    wait_for(lambda: host.bytes_sent(path) > sent or target.exists(), "bytes to come again", STUCK_SECONDS)
-    return time.monotonic() - begun
+def _seconds_until_bytes_come(target: Path) -> float:
+    """From now on. What the host counts would not do: it goes on for a while to send to whom is dead."""
+    begun = time.time()
+
+    def is_written() -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return journal.part_file(target).stat().st_mtime > begun + DYING_SECONDS
+        return target.exists()
+
+    return wait_for(is_written, "bytes to come again", STUCK_SECONDS)
 
 
 class _Watch:

@@ -18,7 +18,7 @@ from tests.services.downloads.scene import MIB, PATH, Watcher, artifact, fetcher
 SIZE = 12 * MIB
 DATA = model(SIZE)
 # So that lines have a moment to become several.
-LINE_BYTES_PER_SECOND = 24.0 * MIB
+LINE_BYTES_PER_SECOND = 48.0 * MIB
 # What a line had on its way when it ended, or another took over its end, is lost.
 MEANWHILE_BYTES = MIB
 STALL_SECONDS = 0.5
@@ -91,7 +91,7 @@ FAULTS = {
         behaving(length=False, break_after=SIZE // 2, breaks=1), "whole", 2, unseen=True
     ),
     "a length that is too large": Fault(behaving(length_off=1000), "whole", 2),
-    "a length that is too small": Fault(behaving(length_off=-1000), "failed for now", 2),
+    "a length that is too small": Fault(behaving(length_off=-1000), "failed for now", 2, unseen=True),
     "chunks": Fault(behaving(chunked=True), "whole", 1),
     "packed": Fault(behaving(gzip=True), "failed for good", 0),
     "no validator": Fault(behaving(etag="", break_after=MIB), "whole", 1.2),
