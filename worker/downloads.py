@@ -21,7 +21,7 @@ from services.progress import Control, FileProgress, ProgressBoard
 from services.proxies import Proxies
 from services.sources import Sources
 from services.verified import Verified, VerifiedFiles
-from services.workspace import Workspace, write_atomic
+from services.workspace import Workspace, is_out_of_space
 
 T = TypeVar("T")
 
@@ -127,9 +127,11 @@ def _check_room_for_record(workspace: Workspace) -> None:
     """
     probe = workspace.config / "verified" / ".room"
     try:
-        write_atomic(probe, bytes(_RECORD_BYTES))
+        probe.write_bytes(bytes(_RECORD_BYTES))
         probe.unlink(missing_ok=True)
     except OSError as error:
+        if is_out_of_space(error):
+            raise NotEnoughSpace(f"no space left on {probe.parent}: free some and try again") from error
         raise DownloadFailed(f"{probe.parent} cannot be written: {error}", permanent=False) from error
 
 

@@ -186,7 +186,7 @@ class _Download:
             with Digest(part.descriptor, lambda: self._segments.frontier).running() as digest:
                 try:
                     self._receive(url, part, digest)
-                    return self._publish(part, self._digest_of(digest))
+                    return self._finish(part, digest)
                 except HostFileChanged as changed:
                     failure = DownloadFailed(str(changed), permanent=False)
             seconds = self._patience.failed(self._segments.bytes_done)
@@ -231,7 +231,16 @@ class _Download:
         finally:
             self._etag, self._sha256 = transfer.etag, transfer.sha256
             self._transfer = None
-        self._checkpoint(part)
+
+    def _finish(self, part: Part, digest: Digest) -> Verified:
+        """What came since the last journal is not worth another, unless it is not over yet."""
+        if self._segments.bytes_done - self._saved_done >= CHECKPOINT_BYTES:
+            self._checkpoint(part)
+        try:
+            return self._publish(part, self._digest_of(digest))
+        except DownloadStopped:
+            self._checkpoint(part)
+            raise
 
     def _tick(self, part: Part, transfer: Transfer) -> None:
         """Raises DownloadStopped, NotEnoughSpace, DownloadFailed, OSError."""
