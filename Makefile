@@ -19,7 +19,7 @@ WITH_COMFYUI := @set -a; . ./.build/comfyui.env; exec
 
 .PHONY: help run test test-faults-downloads lint types check bench bench-downloads image image-test image-run frontend comfyui packages lock audit licences clean
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 27
 
 # exec, so that make's child is the suite itself: Ctrl-C and SIGTERM reach it, and make ends when it has ended.
 run: export WORKSPACE := $(WORKSPACE)
