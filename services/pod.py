@@ -15,6 +15,14 @@ def pod_id(state_dir: Path) -> str:
     return os.readlink(file)
 
 
+def boot_id() -> str:
+    """Another one whenever this machine has started (random(4)); empty where that cannot be told."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
 def process_mark() -> str:
     """What tells this process from any that has its number later."""
     return _mark_of(os.getpid()) or ""

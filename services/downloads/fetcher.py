@@ -17,10 +17,11 @@ from services.downloads.lease import BEAT_SECONDS, STALE_SECONDS, Lease, LeaseHe
 from services.downloads.pace import Limit, Speed
 from services.downloads.part import Part, TakenOver, held
 from services.downloads.segments import Segments
+from services.downloads.sync import Sync
 from services.downloads.transfer import HostFileChanged, Patience, Transfer
 from services.errors import DownloadFailed, DownloadStopped, InvalidName, NotEnoughSpace
-from services.journal import Journal
-from services.pod import process_mark
+from services.journal import Journal, Span
+from services.pod import boot_id, process_mark
 from services.progress import FileProgress, FileState
 from services.proxies import DIRECT, Proxies
 from services.sources import Sources
@@ -28,7 +29,10 @@ from services.verified import Verified
 from services.workspace import Workspace, is_out_of_space
 
 HASH_BYTES = 4 * 1024 * 1024
-# How much is fetched again at most after a crash, but for what came while it was being written down.
+# How much is fetched again at most after a kill.
+NOTE_BYTES = 8 * 1024 * 1024
+NOTE_SECONDS = 1.0
+# How much is fetched again at most when the machine goes down, but for what comes while it is being synced.
 CHECKPOINT_BYTES = 16 * 1024 * 1024
 CHECKPOINT_SECONDS = 2.0
 REPORT_SECONDS = 0.25
@@ -99,8 +103,8 @@ class _Download:
         self._limit = Limit(time.sleep)
         self._speed = Speed()
         self._reported_at = 0.0
-        self._beat_at = self._saved_at = time.monotonic()
-        self._saved_done = 0
+        self._beat_at = self._noted_at = self._synced_at = time.monotonic()
+        self._noted_done = self._synced_done = 0
 
     def run(self) -> Verified:
         self._target.parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +143,7 @@ class _Download:
 
     def _bring_in(self, part: Part) -> Verified:
         """From the first of its addresses that has it."""
-        self._take_up()
+        self._sync = self._take_up(part)
         failures: list[DownloadFailed] = []
         # What brought the bytes that are here goes first: no other may be able to go on with them.
         for url in sorted((self._artifact.url, *self._artifact.mirrors), key=lambda url: url != self._url):
@@ -153,14 +157,15 @@ class _Download:
         # One that may work later is worth coming back for.
         raise next((failure for failure in failures if not failure.permanent), failures[0])
 
-    def _take_up(self) -> None:
+    def _take_up(self, part: Part) -> Sync:
         """Goes on from what an earlier run left, as far as it can be used."""
         kept = journal.load(self._target)
         if kept is not None and self._can_use(kept):
-            self._segments = Segments(kept.bytes_total or self._artifact.size_bytes, kept.spans)
+            self._segments = Segments(kept.bytes_total or self._artifact.size_bytes, kept.usable_spans)
             self._url, self._etag, self._sha256 = kept.url, kept.etag, kept.sha256
-        self._saved_done = self._segments.bytes_done
+        self._noted_done = self._synced_done = self._segments.bytes_done
         self._check_space(self._fetcher.promised())
+        return Sync(part, kept.spans if kept is not None and self._segments.bytes_done else ())
 
     def _can_use(self, kept: Journal) -> bool:
         """Without a strong validator only the digest at the end can tell whether two halves belong together."""
@@ -233,9 +238,10 @@ class _Download:
             self._transfer = None
 
     def _finish(self, part: Part, digest: Digest) -> Verified:
-        """What came since the last journal is not worth another, unless it is not over yet."""
-        if self._segments.bytes_done - self._saved_done >= CHECKPOINT_BYTES:
-            self._checkpoint(part)
+        """What came since the last note is not worth another, unless it is not over yet."""
+        if self._segments.bytes_done - self._noted_done >= NOTE_BYTES:
+            self._note(part)
+        self._sync.finish()
         try:
             return self._publish(part, self._digest_of(digest))
         except DownloadStopped:
@@ -247,9 +253,12 @@ class _Download:
         now, done = time.monotonic(), self._segments.bytes_done
         self._etag, self._sha256 = transfer.etag, transfer.sha256
         self._report("downloading", done, error=transfer.waits_because)
-        fresh = done - self._saved_done
-        if fresh >= CHECKPOINT_BYTES or (fresh and now - self._saved_at >= CHECKPOINT_SECONDS):
-            self._checkpoint(part)
+        if _is_due(done - self._noted_done, now - self._noted_at, NOTE_BYTES, NOTE_SECONDS):
+            self._note(part)
+        fresh = done - self._synced_done
+        if _is_due(fresh, now - self._synced_at, CHECKPOINT_BYTES, CHECKPOINT_SECONDS) and not self._sync.is_busy:
+            self._sync.start(self._segments.spans())
+            self._synced_at, self._synced_done = now, done
             self._check_space(promised=0)
         self._beat(now)
 
@@ -258,19 +267,32 @@ class _Download:
             self._lease.renew()
             self._beat_at = now
 
+    def _note(self, part: Part) -> None:
+        certain = self._sync.spans
+        written = self._segments.spans()
+        part.note(self._entry(certain, written))
+        self._noted_at, self._noted_done = time.monotonic(), sum(end - start for start, end in written)
+
     def _checkpoint(self, part: Part) -> None:
-        # Before the sync: what comes meanwhile is not certain.
-        spans = self._segments.spans()
+        """All that is here is certain, however long that takes."""
+        if self._segments.bytes_done:
+            self._note(part)
+            self._sync.finish()
+            # Before the sync: what comes meanwhile is not certain.
+            spans = self._segments.spans()
+            part.checkpoint(self._entry(spans))
+
+    def _entry(self, certain: tuple[Span, ...], written: tuple[Span, ...] = ()) -> Journal:
         total = self._segments.total if self._segments.is_length_told else None
-        done = sum(end - start for start, end in spans)
-        if done:
-            part.checkpoint(Journal(self._url, total, self._etag, spans, self._sha256))
-        self._saved_at, self._saved_done = time.monotonic(), done
+        return Journal(self._url, total, self._etag, certain, self._sha256, written, boot_id())
 
     def _start_over(self, part: Part) -> None:
+        self._sync.finish()
         part.start_over()
+        self._sync = Sync(part)
         self._segments = Segments(self._artifact.size_bytes)
-        self._etag, self._sha256, self._saved_done = None, self._artifact.sha256, 0
+        self._etag, self._sha256 = None, self._artifact.sha256
+        self._noted_done = self._synced_done = 0
 
     def _digest_of(self, digest: Digest) -> str:
         """Once it has caught up."""
@@ -382,6 +404,10 @@ class _Download:
         self._limit.bytes_per_second = self._fetcher.limit()
         if reason := self._fetcher.stop_reason(self._artifact.id):
             raise DownloadStopped(reason)
+
+
+def _is_due(fresh_bytes: int, seconds: float, most_bytes: int, most_seconds: float) -> bool:
+    return fresh_bytes >= most_bytes or (fresh_bytes > 0 and seconds >= most_seconds)
 
 
 def _looks_like_a_model(name: str, descriptor: int, length: int) -> bool:

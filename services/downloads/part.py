@@ -38,6 +38,16 @@ class Part:
         self._check_lease()
         journal.save(self._target, entry)
 
+    def note(self, entry: Journal) -> None:
+        """What `entry` names as written was. Waits for no disk. Raises DownloadFailed, OSError."""
+        self._check_lease()
+        journal.note(self._target, entry)
+
+    def sync(self) -> None:
+        """What was written before is certain, and what was noted before stays noted. Raises OSError."""
+        journal.sync(self._target)
+        os.fdatasync(self.descriptor)
+
     def start_over(self) -> None:
         """Forgets every byte. In a new file: someone who lost the lease without knowing may still write to the old.
 

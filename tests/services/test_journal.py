@@ -5,9 +5,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from services import journal
 from services.journal import Journal, Span
+from services.pod import boot_id
 
 URL = "https://models.example/a.safetensors"
 
@@ -131,3 +133,20 @@ def test_what_is_forgotten_is_not_believed(target: Path) -> None:
     journal.forget(target)
     assert journal.bytes_kept(target, URL) == 0
     assert journal.part_file(target).exists()
+
+
+def test_what_was_only_written_counts_while_the_machine_runs_and_a_digest_will_tell(target: Path) -> None:
+    journal.part_file(target).write_bytes(bytes(900))
+    noted = Journal(URL, 1000, None, ((0, 500),), "0" * 64, ((0, 900),), boot_id())
+    journal.note(target, noted)
+    assert journal.bytes_kept(target, URL) == 900
+    journal.note(target, replace(noted, boot="another"))
+    assert journal.bytes_kept(target, URL) == 500
+    journal.note(target, replace(noted, sha256=None))
+    assert journal.bytes_kept(target, URL) == 500
+
+
+def test_a_note_that_was_never_finished_is_discarded_with_the_rest(target: Path) -> None:
+    target.with_name(target.name + ".part.json.tmp").write_bytes(b"{")
+    journal.discard(target)
+    assert list(target.parent.iterdir()) == []

@@ -1,6 +1,7 @@
 import contextlib
 import hashlib
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,9 +14,9 @@ import pytest
 from services import http_stream, journal
 from services.downloads import Fetcher
 from services.downloads.concurrency import MOST_LINES
-from services.downloads.fetcher import CHECKPOINT_BYTES
+from services.downloads.fetcher import NOTE_BYTES
 from services.errors import DownloadFailed, DownloadStopped, NotEnoughSpace
-from services.journal import Journal
+from services.journal import Journal, Span
 from services.progress import FileProgress
 from services.settings import Secret
 from services.sources import Sources
@@ -280,23 +281,72 @@ def test_a_file_with_gaps_that_comes_whole_is_counted_once(
     assert target.read_bytes() == large
 
 
+def _bytes_of(spans: tuple[Span, ...]) -> Iterator[int]:
+    """One of every 4 KiB."""
+    for start, end in spans:
+        yield from range(-(-start // 4096) * 4096, end, 4096)
+
+
+def test_what_is_certain_was_synced(
+    fetcher: Fetcher, workspace: Workspace, model_host: ModelHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = model(48 * MIB)
+    wanted = artifact(model_host.add(PATH, data, throttle=4 * SLOW), data)
+    events: list[str] = []
+    fdatasync, note = os.fdatasync, journal.note
+
+    def sync(descriptor: int) -> None:
+        fdatasync(descriptor)
+        events.append("synced")
+
+    def look(path: Path, entry: Journal) -> None:
+        if entry.spans:
+            events.append("certain")
+        note(path, entry)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    monkeypatch.setattr(journal, "note", look)
+    fetcher.fetch(wanted)
+    assert "certain" in events
+    assert events[0] == "synced"
+
+
+def test_a_slow_sync_neither_stops_a_download_nor_costs_more_than_a_few_megabytes_when_it_is_killed(
+    fetcher: Fetcher, watcher: Watcher, workspace: Workspace, model_host: ModelHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = model(64 * MIB)
+    wanted = artifact(model_host.add(PATH, data, throttle=SLOW), data)
+    monkeypatch.setattr(os, "fdatasync", lambda _: time.sleep(1.5))
+    lost: list[int] = []
+
+    def look(progress: FileProgress) -> None:
+        if progress.state == "downloading":
+            lost.append(progress.bytes_done - journal.bytes_kept(target_of(workspace, wanted), wanted.url))
+
+    watcher.on_report = look
+    fetcher.fetch(wanted)
+    assert len(lost) > 4
+    assert max(lost) <= 2 * NOTE_BYTES
+
+
 def test_the_journal_never_names_bytes_that_are_not_there(
     fetcher: Fetcher, watcher: Watcher, workspace: Workspace, model_host: ModelHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = model(48 * MIB)
     wanted = artifact(model_host.add(PATH, data, throttle=4 * SLOW, break_after=900_000, break_every=3), data)
     target, saved = target_of(workspace, wanted), list[int]()
-    save = journal.save
+    note = journal.note
 
     def look(path: Path, entry: Journal) -> None:
         there = journal.part_file(path).read_bytes()
-        assert all(there[start:end] == data[start:end] for start, end in entry.spans)
+        assert all(there[start:end] == data[start:end] for start, end in (*entry.spans, *entry.written))
+        assert set(_bytes_of(entry.spans)) <= set(_bytes_of(entry.written))
         saved.append(entry.bytes_done)
-        save(path, entry)
+        note(path, entry)
 
-    monkeypatch.setattr(journal, "save", look)
+    monkeypatch.setattr(journal, "note", look)
     fetcher.fetch(wanted)
-    assert len(saved) >= len(data) // (3 * CHECKPOINT_BYTES)
+    assert len(saved) >= len(data) // (3 * NOTE_BYTES)
     assert saved == sorted(saved)
     assert target.read_bytes() == data
 
