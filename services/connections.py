@@ -16,7 +16,7 @@ REDIS_TIMEOUT_SECONDS = 5.0
 REDIS_READ_SECONDS = 30.0
 
 
-def redis_client(settings: Settings) -> "redis.Redis":
+def redis_client(settings: Settings, read_seconds: float = REDIS_READ_SECONDS) -> "redis.Redis":
     """For workers and the reconciler. RQ wants bytes, so nothing is decoded.
 
     Tries once more and no longer: when the suite stops, Redis is gone before its clients are.
@@ -28,7 +28,7 @@ def redis_client(settings: Settings) -> "redis.Redis":
     return redis.Redis(
         unix_socket_path=str(settings.redis_socket),
         socket_connect_timeout=REDIS_TIMEOUT_SECONDS,
-        socket_timeout=REDIS_READ_SECONDS,
+        socket_timeout=read_seconds,
         health_check_interval=30,
         retry=Retry(ConstantBackoff(0.1), 1),
     )

@@ -208,7 +208,7 @@ class Client:
                 self._line = self._connection.sock
             headers = {"User-Agent": "comfyui-docker", "Accept-Encoding": "identity", **headers}
             target = _target(url)
-            if proxy is not None and url.startswith("http:"):
+            if proxy is not None and urlsplit(url).scheme == "http":
                 target, headers = f"http://{self._sources.check(url)}{target}", {**headers, **proxy.headers()}
             self._connection.request("GET", target, headers=headers)
             self._stream = HttpStream(url, self._connection.getresponse(), self._line)

@@ -27,7 +27,7 @@ class Journal(Struct, frozen=True):
     """
 
     url: str
-    bytes_total: int | None
+    bytes_total: Annotated[int, Meta(ge=0, le=2**53)] | None
     etag: str | None
     spans: tuple[Span, ...]
     sha256: str | None = None

@@ -23,7 +23,8 @@ class Verified(Struct, frozen=True):
     size_bytes: int
     mtime_ns: int
     sha256: str
-    # "sha256": the digest the preset names. "size": the length the host or the preset names, no digest being known.
+    # "sha256": the digest that the preset or the hub names. "size": the length that the host or the preset names, no
+    # digest being known.
     # "nothing": the host named neither.
     checked_against: str
 

@@ -25,6 +25,8 @@ from services.workspace import Workspace, is_out_of_space
 
 T = TypeVar("T")
 
+# Nothing of a download waits longer for Redis.
+BOARD_SECONDS = 1.0
 # More than any record of a file takes.
 _RECORD_BYTES = 4096
 _SHUTTING_DOWN = "shutting down"
@@ -74,7 +76,7 @@ def fetch(
     artifact = Artifact(url, folder, name, size_bytes, sha256, tuple(mirrors))
     workspace = Workspace(config.workspace)
     installs, verified = Installs(workspace), VerifiedFiles(workspace)
-    board = ProgressBoard(redis_client(config))
+    board = ProgressBoard(redis_client(config, BOARD_SECONDS))
     if not installs.is_due(artifact.id):
         _try(lambda: board.forget(artifact.id))
         return None
@@ -104,10 +106,13 @@ def fetch(
         # It may be wanted again already.
         ring(config.doorbell_socket)
         return None
-    except (DownloadFailed, NotEnoughSpace) as error:
-        _write_down(installs, artifact.id, error)
-        bound.error("download_failed", reason=error.message, permanent=getattr(error, "permanent", False))
-        _publish_end(board, FileProgress(artifact.id, "failed", error=error.message))
+    except Exception as error:
+        failure = error if isinstance(error, DownloadFailed | NotEnoughSpace) else _as_failure(name, error)
+        if failure is not error:
+            bound.exception("download_broke")
+        _write_down(installs, artifact.id, failure)
+        bound.error("download_failed", reason=failure.message, permanent=getattr(failure, "permanent", False))
+        _publish_end(board, FileProgress(artifact.id, "failed", error=failure.message))
         ring(config.doorbell_socket)
         raise
     bound.info(
@@ -118,6 +123,11 @@ def fetch(
     )
     ring(config.doorbell_socket)
     return None
+
+
+def _as_failure(name: str, error: Exception) -> DownloadFailed:
+    """A mistake of ours waits like a host that does not answer, instead of being made again at once."""
+    return DownloadFailed(f"{name}: something broke ({type(error).__name__}); the log has more", permanent=False)
 
 
 def _check_room_for_record(workspace: Workspace) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from services import journal, log, plain_tree
 from services.artifacts import Artifact
@@ -36,6 +37,9 @@ NOTE_SECONDS = 1.0
 CHECKPOINT_BYTES = 16 * 1024 * 1024
 CHECKPOINT_SECONDS = 2.0
 REPORT_SECONDS = 0.25
+# Slower than this is no download.
+LEAST_BYTES = 64 * 1024
+LEAST_SECONDS = 120.0
 POLL_SECONDS = 0.02
 # Another pod that is at it shows it within a beat; one that is gone is free after a while.
 LEASE_WAIT_SECONDS = STALE_SECONDS + BEAT_SECONDS
@@ -91,6 +95,7 @@ class _Download:
     def __init__(self, fetcher: Fetcher, artifact: Artifact) -> None:
         self._fetcher = fetcher
         self._artifact = artifact
+        self._log = _log.bind(artifact_id=artifact.id)
         self._target = fetcher.workspace.model_file(artifact.folder, artifact.name)
         self._lease = Lease(journal.lease_file(self._target), fetcher.pod, fetcher.mark)
         self._segments = Segments(artifact.size_bytes)
@@ -105,6 +110,8 @@ class _Download:
         self._reported_at = 0.0
         self._beat_at = self._noted_at = self._synced_at = time.monotonic()
         self._noted_done = self._synced_done = 0
+        self._paced_at, self._paced_done = time.monotonic(), 0
+        self._checked_total: int | None = None
 
     def run(self) -> Verified:
         self._target.parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +159,7 @@ class _Download:
             except TakenOver:
                 raise
             except DownloadFailed as failure:
-                _log.warning("source_failed", artifact_id=self._artifact.id, url=url, reason=failure.message)
+                self._log.warning("source_failed", url=url, reason=failure.message)
                 failures.append(failure)
         # One that may work later is worth coming back for.
         raise next((failure for failure in failures if not failure.permanent), failures[0])
@@ -160,12 +167,18 @@ class _Download:
     def _take_up(self, part: Part) -> Sync:
         """Goes on from what an earlier run left, as far as it can be used."""
         kept = journal.load(self._target)
-        if kept is not None and self._can_use(kept):
+        if kept is None or not self._can_use(kept):
+            if os.fstat(part.descriptor).st_size:
+                # Nobody can use it, and there may be no room for the file beside it.
+                part.start_over()
+            kept = None
+        else:
             self._segments = Segments(kept.bytes_total or self._artifact.size_bytes, kept.usable_spans)
             self._url, self._etag, self._sha256 = kept.url, kept.etag, kept.sha256
-        self._noted_done = self._synced_done = self._segments.bytes_done
+            self._log.info("download_resumed", bytes_done=self._segments.bytes_done)
+        self._noted_done = self._synced_done = self._paced_done = self._segments.bytes_done
         self._check_space(self._fetcher.promised())
-        return Sync(part, kept.spans if kept is not None and self._segments.bytes_done else ())
+        return Sync(part, kept.spans if kept is not None else ())
 
     def _can_use(self, kept: Journal) -> bool:
         """Without a strong validator only the digest at the end can tell whether two halves belong together."""
@@ -195,6 +208,7 @@ class _Download:
                 except HostFileChanged as changed:
                     failure = DownloadFailed(str(changed), permanent=False)
             seconds = self._patience.failed(self._segments.bytes_done)
+            self._log.warning("download_restarted", reason=failure.message, bytes_lost=self._segments.bytes_done)
             self._start_over(part)
             if self._patience.is_over:
                 raise failure
@@ -223,6 +237,7 @@ class _Download:
             expected_bytes=self._artifact.size_bytes,
             expected_sha256=self._artifact.sha256,
             sha256=self._sha256,
+            artifact_id=self._artifact.id,
         )
         self._transfer = transfer
         self._report("downloading", self._segments.bytes_done, force=True)
@@ -252,6 +267,11 @@ class _Download:
         """Raises DownloadStopped, NotEnoughSpace, DownloadFailed, OSError."""
         now, done = time.monotonic(), self._segments.bytes_done
         self._etag, self._sha256 = transfer.etag, transfer.sha256
+        self._beat(now)
+        if self._segments.total != self._checked_total:
+            # Before anyone else counts on it.
+            self._check_space(self._fetcher.promised())
+        self._check_pace(now, done, is_waiting=transfer.waits_because is not None)
         self._report("downloading", done, error=transfer.waits_because)
         if _is_due(done - self._noted_done, now - self._noted_at, NOTE_BYTES, NOTE_SECONDS):
             self._note(part)
@@ -260,7 +280,16 @@ class _Download:
             self._sync.start(self._segments.spans())
             self._synced_at, self._synced_done = now, done
             self._check_space(promised=0)
-        self._beat(now)
+
+    def _check_pace(self, now: float, done: int, *, is_waiting: bool) -> None:
+        """Raises DownloadFailed when a host brings next to nothing: it may for ever, and others wait for the worker."""
+        if is_waiting or self._limit.bytes_per_second is not None or done - self._paced_done >= LEAST_BYTES:
+            self._paced_at, self._paced_done = now, done
+        elif now - self._paced_at > LEAST_SECONDS:
+            raise DownloadFailed(
+                f"{urlsplit(self._url).hostname} brought less than {LEAST_BYTES // 1024} KiB in {LEAST_SECONDS:.0f} s",
+                permanent=False,
+            )
 
     def _beat(self, now: float) -> None:
         if now - self._beat_at >= BEAT_SECONDS:
@@ -292,7 +321,7 @@ class _Download:
         self._sync = Sync(part)
         self._segments = Segments(self._artifact.size_bytes)
         self._etag, self._sha256 = None, self._artifact.sha256
-        self._noted_done = self._synced_done = 0
+        self._noted_done = self._synced_done = self._paced_done = 0
 
     def _digest_of(self, digest: Digest) -> str:
         """Once it has caught up."""
@@ -322,6 +351,7 @@ class _Download:
 
     def _check_space(self, promised: int) -> None:
         """Raises NotEnoughSpace when what is to come does not fit beside the reserve and what others will write."""
+        self._checked_total = self._segments.total
         free = self._fetcher.workspace.free_bytes() - self._fetcher.reserve_bytes - promised
         needed = (self._segments.total or 0) - self._segments.bytes_done
         if needed > max(free, 0):

@@ -78,11 +78,12 @@ class Line:
             count = stream.read_into(buffer[: employer.limit.piece(min(len(buffer), segment.left))])
             if not count:
                 break
+            count = employer.segments.accept(segment, count)
             if not self._write(buffer[:count], segment.position):
                 return
             # In this order: the digest reads whatever lies before the frontier by itself.
             self._buffer = buffer = employer.digest.take(buffer, count, segment.position)
-            employer.segments.advance(segment, count)
+            employer.segments.advance(segment)
             employer.limit.take(count)
         if employer.is_over.is_set():
             return

@@ -10,6 +10,8 @@ from services.errors import DownloadFailed
 from services.http_stream import HttpStream
 from services.sources import Sources
 
+# As many as JSON can tell apart.
+MOST_BYTES = 2**53
 # A host may ask for more, but no worker waits longer.
 RETRY_AFTER_MAX_SECONDS = 300
 
@@ -30,6 +32,8 @@ class Offer:
 
 def read_offer(stream: HttpStream, sources: Sources) -> Offer:
     """Raises DownloadFailed when no bytes of the file come."""
+    if stream.length is not None and stream.length > MOST_BYTES:
+        raise DownloadFailed("the host announces more bytes than any file has", permanent=True)
     if stream.status not in {200, 206, 416}:
         failure = sources.refusal(stream.status, stream.url, stream.headers, _start_of(stream))
         if wait := _retry_after(stream.headers.get("retry-after", "")):
@@ -61,7 +65,7 @@ def _check_content(stream: HttpStream, sources: Sources) -> None:
     if (page := sources.not_the_file(stream.url, stream.headers.get("content-type", ""))) is not None:
         raise page
     if (coding := stream.headers.get("content-encoding", "identity").strip().lower()) != "identity":
-        raise DownloadFailed(f"the host sent the file packed ({coding}), which nobody asked for", permanent=True)
+        raise DownloadFailed(f"the host sent the file packed ({coding[:40]!r}), which nobody asked for", permanent=True)
 
 
 def _strong(etag: str | None) -> str | None:
@@ -90,4 +94,4 @@ def _retry_after(header: str) -> float | None:
 
 def _number(text: str) -> int | None:
     """The whole number a header holds; None for anything else, and for more digits than any size has."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None

@@ -42,7 +42,7 @@ class Limit:
     def piece(self, size: int) -> int:
         """How much of `size` may be read at once, so that no line waits long for its turn."""
         limit = self.bytes_per_second
-        return size if limit is None else max(min(size, int(limit * BURST_SECONDS / 4)), 4096)
+        return size if limit is None else min(size, max(int(limit * BURST_SECONDS / 4), 4096))
 
     def take(self, count: int) -> None:
         """Returns when `count` bytes more are allowed."""

@@ -20,10 +20,12 @@ _SOMEWHERE = 2**62
 
 @dataclass(eq=False)
 class Segment:
-    """One request's bytes: those from `position` up to `end` are still to come."""
+    """One request's bytes: those from `position` up to `end` are still to come, the first `accepted` of them are being
+    written."""
 
     position: int
     end: int
+    accepted: int = 0
 
     @property
     def left(self) -> int:
@@ -87,16 +89,24 @@ class Segments:
             self._active.append(taken)
             return taken
 
-    def advance(self, segment: Segment, count: int) -> None:
-        """`count` bytes more were written at the segment's position; another line may have taken over its end."""
+    def accept(self, segment: Segment, count: int) -> int:
+        """How many of `count` bytes that came for the segment are still its own, which they now stay: another line may
+        have taken over its end. What is hashed has to be what is written."""
         with self._lock:
-            count = min(count, segment.left)
-            segment.position += count
-            self._done += count
+            segment.accepted = min(count, segment.left)
+            return segment.accepted
+
+    def advance(self, segment: Segment) -> None:
+        """What was accepted is written."""
+        with self._lock:
+            segment.position += segment.accepted
+            self._done += segment.accepted
+            segment.accepted = 0
 
     def release(self, segment: Segment) -> None:
         """Nobody fetches `segment` any more: what is missing of it is to be claimed again."""
         with self._lock:
+            segment.accepted = 0
             self._active.remove(segment)
             if segment.left:
                 self._free.append(segment)
@@ -129,10 +139,13 @@ class Segments:
 
     def _help(self, lines: int) -> Segment | None:
         """The second half of what the slowest line has before it, if that is worth a request."""
-        slowest = max(self._active, key=lambda segment: segment.left, default=None)
-        if slowest is None or self._total is None or lines == 1 or slowest.left < 4 * SMALLEST_BYTES:
+        slowest = max(self._active, key=lambda segment: segment.left - segment.accepted, default=None)
+        if slowest is None or self._total is None or lines == 1:
             return None
-        taken = Segment(slowest.end - slowest.left // 2, slowest.end)
+        left = slowest.left - slowest.accepted
+        if left < 4 * SMALLEST_BYTES:
+            return None
+        taken = Segment(slowest.end - left // 2, slowest.end)
         slowest.end = taken.position
         self._active.append(taken)
         return taken

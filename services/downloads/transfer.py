@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
+from urllib.parse import urlsplit
 
 from services import log
 from services.downloads.concurrency import FEW_LINES, MOST_LINES, Concurrency
@@ -19,6 +20,7 @@ from services.downloads.part import Part
 from services.downloads.segments import Segment, Segments
 from services.errors import DownloadFailed
 from services.http_stream import Client, HttpStream
+from services.log import redact
 from services.proxies import Proxies
 from services.sources import Sources
 
@@ -82,6 +84,7 @@ class Transfer:
         expected_bytes: int | None,
         expected_sha256: str | None,
         sha256: str | None,
+        artifact_id: str,
     ) -> None:
         self.part = part
         self.segments = segments
@@ -91,6 +94,7 @@ class Transfer:
         self.etag = etag
         self.sha256 = sha256
         self._problem: str | None = None
+        self._log = _log.bind(artifact_id=artifact_id, host=urlsplit(url).hostname)
         self._url = url
         self._sources = sources
         self._proxies = proxies
@@ -277,7 +281,9 @@ class Transfer:
             self._concurrency.refused(now, done)
         seconds = max(self._patience.failed(done), float(wait))
         self._not_before, self._problem = now + seconds, failure.message
-        _log.warning("download_retry", reason=failure.message, attempt=self._patience.attempts, wait_seconds=seconds)
+        self._log.warning(
+            "download_retry", reason=failure.message, attempt=self._patience.attempts, wait_seconds=round(seconds, 1)
+        )
         if self._patience.is_over and not self._lines:
             raise failure
         if done and not (self._takes_ranges and self._may_be_cut):
@@ -299,5 +305,10 @@ def _of_the_network(failure: Exception) -> Exception:
     if isinstance(failure, OSError) and not isinstance(failure, ssl.SSLError) and failure.errno in _OF_THE_VOLUME:
         return failure
     if isinstance(failure, http.client.HTTPException | OSError):
-        return DownloadFailed(str(failure) or type(failure).__name__, permanent=False)
+        return DownloadFailed(_plain(str(failure)) or type(failure).__name__, permanent=False)
     return failure
+
+
+def _plain(text: str) -> str:
+    """Some of it is the host's own."""
+    return redact("".join(character if character.isprintable() else "?" for character in text))[:200]

@@ -37,11 +37,11 @@ def bring(segments: Segments, digest: Digest, descriptor: int, data: bytes, seed
             time.sleep(0.001)
             continue
         while segment.left:
-            count = min(segment.left, chance.randrange(1, len(buffer) + 1))
+            count = segments.accept(segment, chance.randrange(1, len(buffer) + 1))
             buffer[:count] = data[segment.position : segment.position + count]
             os.pwrite(descriptor, buffer[:count], segment.position)
             buffer = digest.take(buffer, count, segment.position)
-            segments.advance(segment, count)
+            segments.advance(segment)
             if chance.random() < 0.02:
                 break
             if chance.random() < 0.05:

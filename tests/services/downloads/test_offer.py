@@ -120,3 +120,10 @@ def test_a_packed_file_is_refused(raw_host: MakeHost) -> None:
 
 def test_a_file_that_says_that_it_is_not_packed_is_taken(raw_host: MakeHost) -> None:
     assert offer_of(raw_host(answer(b"12345", Content_Length="5", Content_Encoding=" Identity "))).kind == "whole"
+
+
+@pytest.mark.parametrize("length", ["9" * 400, str(2**53 + 1)])
+def test_a_length_that_no_file_has_is_refused(length: str, raw_host: MakeHost) -> None:
+    with pytest.raises(DownloadFailed, match="more bytes than any file has") as refused:
+        offer_of(raw_host(answer(b"12345", Content_Length=length)))
+    assert refused.value.permanent

@@ -97,3 +97,9 @@ def test_a_limit_is_kept_by_lines_together() -> None:
     for thread in threads:
         thread.join()
     assert sum(taken) == pytest.approx(1_250_000, rel=0.3)
+
+
+def test_a_limit_never_makes_a_piece_larger() -> None:
+    limit = Limit(lambda _: None)
+    limit.bytes_per_second = 1000.0
+    assert limit.piece(1) == 1

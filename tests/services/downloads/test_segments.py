@@ -10,6 +10,11 @@ from services.journal import Span
 MIB = 1024 * 1024
 
 
+def wrote(segments: Segments, segment: Segment, count: int) -> None:
+    assert segments.accept(segment, count) == min(count, segment.left)
+    segments.advance(segment)
+
+
 class Lines:
     """Lines that do to the segments whatever chance has them do, and what of it has to hold at any time."""
 
@@ -34,7 +39,7 @@ class Lines:
 
     def _bring(self, segment: Segment) -> None:
         first, count = segment.position, min(segment.left, self._chance.randrange(1, 12 * MIB))
-        self._segments.advance(segment, count)
+        wrote(self._segments, segment, count)
         assert segment.position == first + count
         self._here = merged([*self._here, (first, first + count)])
 
@@ -119,7 +124,7 @@ def test_segments_become_smaller_towards_the_end() -> None:
         taken = segments.claim(4)
         assert taken is not None
         sizes.append(taken.left)
-        segments.advance(taken, taken.left)
+        wrote(segments, taken, taken.left)
         segments.release(taken)
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > 4 * sizes[-1]
@@ -129,7 +134,7 @@ def test_what_a_line_left_is_claimed_again() -> None:
     segments = Segments(100)
     taken = segments.claim(1)
     assert taken is not None
-    segments.advance(taken, 30)
+    wrote(segments, taken, 30)
     segments.release(taken)
     again = segments.claim(1)
     assert again is not None
@@ -149,7 +154,7 @@ def test_a_line_that_has_little_left_is_not_helped() -> None:
     segments = Segments(16 * MIB)
     slow = segments.claim(1)
     assert slow is not None
-    segments.advance(slow, 16 * MIB - 4 * SMALLEST_BYTES + 1)
+    wrote(segments, slow, 16 * MIB - 4 * SMALLEST_BYTES + 1)
     assert segments.claim(2) is None
 
 
@@ -163,7 +168,7 @@ def test_a_file_of_unknown_length_is_one_segment_and_is_not_divided() -> None:
     segments = Segments(None)
     taken = segments.claim(1)
     assert taken is not None
-    segments.advance(taken, 1000)
+    wrote(segments, taken, 1000)
     assert segments.claim(4) is None
     assert (segments.spans(), segments.frontier, segments.is_complete) == (((0, 1000),), 1000, False)
 
@@ -174,7 +179,7 @@ def test_a_length_that_was_told_later_ends_the_file() -> None:
     assert taken is not None
     segments.settle(1000, is_told=True)
     assert taken.left == 1000
-    segments.advance(taken, 1000)
+    wrote(segments, taken, 1000)
     assert (segments.is_complete, segments.is_length_told, segments.frontier) == (True, True, 1000)
 
 
@@ -182,7 +187,7 @@ def test_a_file_ends_where_its_host_stopped_sending() -> None:
     segments = Segments(None)
     taken = segments.claim(1)
     assert taken is not None
-    segments.advance(taken, 700)
+    wrote(segments, taken, 700)
     segments.settle(700, is_told=False)
     segments.release(taken)
     assert (segments.is_complete, segments.is_length_told, segments.total) == (True, False, 700)
@@ -196,3 +201,21 @@ def test_an_answer_that_goes_on_to_the_end_leaves_nothing_to_claim() -> None:
     segments.extend(first)
     assert first.end == 100 * MIB
     assert segments.claim(1) is None
+
+
+def test_no_more_is_accepted_than_is_left_of_a_segment() -> None:
+    segments = Segments(100)
+    taken = segments.claim(1)
+    assert taken is not None
+    assert segments.accept(taken, 4096) == 100
+
+
+def test_what_was_accepted_is_taken_over_by_nobody() -> None:
+    segments = Segments(64 * MIB)
+    first = segments.claim(1)
+    assert first is not None
+    segments.extend(first)
+    accepted = segments.accept(first, 60 * MIB)
+    assert segments.claim(4) is None
+    segments.advance(first)
+    assert first.position == accepted

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from services import http_stream, journal
+from services.artifacts import Artifact
 from services.downloads import Fetcher
+from services.downloads import fetcher as fetchers
 from services.downloads.concurrency import MOST_LINES
 from services.downloads.fetcher import NOTE_BYTES
 from services.errors import DownloadFailed, DownloadStopped, NotEnoughSpace
@@ -34,6 +36,7 @@ from tests.services.downloads.scene import (
     model,
     target_of,
 )
+from tests.services.raw_host import RawHost, answer
 
 # Slow enough for many lines to be worth it.
 SLOW = 2.0 * MIB
@@ -781,3 +784,35 @@ def test_a_hub_that_names_another_digest_than_the_preset_is_refused_before_its_b
         replace(fetcher, sources=hub).fetch(artifact(url))
     assert failed.value.permanent
     assert not target_of(workspace, artifact(url)).exists()
+
+
+def test_a_host_that_brings_next_to_nothing_is_given_up_for_now(
+    fetcher: Fetcher, model_host: ModelHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetchers, "LEAST_SECONDS", 0.5)
+    wanted = artifact(model_host.add(PATH, DATA, throttle=1000), DATA)
+    with pytest.raises(DownloadFailed, match="brought less than 64 KiB") as failed:
+        fetcher.fetch(wanted)
+    assert not failed.value.permanent
+
+
+def test_partial_data_nobody_can_use_makes_room_for_the_file(
+    fetcher: Fetcher, watcher: Watcher, workspace: Workspace, model_host: ModelHost
+) -> None:
+    wanted = artifact(model_host.add(PATH, DATA), DATA)
+    part = journal.part_file(target_of(workspace, wanted))
+    part.write_bytes(bytes(900_000))
+    sizes: list[int] = []
+    watcher.on_report = lambda _: sizes.append(part.stat().st_size if part.exists() else 0)
+    fetcher.fetch(wanted)
+    assert sizes[0] == 0
+
+
+def test_a_length_that_does_not_fit_is_believed_by_nobody_else(
+    workspace: Workspace, watcher: Watcher, raw_host: Callable[..., RawHost]
+) -> None:
+    host = raw_host(answer(b"", Content_Length=str(2**52), ETag='"one"'))
+    wanted = Artifact(host.url("/a.pt"), "checkpoints", "a.pt")
+    with pytest.raises(NotEnoughSpace):
+        fetcher_for(workspace, watcher).fetch(wanted)
+    assert {report.bytes_total for report in watcher.reports} == {None}
