@@ -16,7 +16,7 @@ from services.artifacts import Artifact
 from services.presets import Preset
 from services.verified import VerifiedFiles
 from tests.fakes.model_host import ModelHost
-from tests.faults.pod import Pod, content, wait_for
+from tests.faults.pod import RESTART_SECONDS, Pod, content, wait_for
 
 MIB = 1024 * 1024
 SIZE = 24 * MIB
@@ -77,13 +77,26 @@ def test_a_worker_that_is_told_to_stop_notes_how_far_it_is_and_goes(
         for _ in range(times):
             pod.kill("worker-1", signal.SIGTERM)
             time.sleep(0.1)
-        # A second, on a machine that has nothing else to do.
         wait_for(lambda: pod.pid_of("worker-1") != worker, "another worker", 5)
         kept = journal.bytes_kept(pod.file_of(file), file.url)
         assert kept > 2 * MIB
         model_host.behave("/a", throttle=None)
         wait_until_verified(pod, file)
     assert model_host.bytes_sent("/a") < SIZE + 4 * MIB
+
+
+@pytest.mark.long
+def test_a_worker_that_is_told_to_stop_is_gone_within_a_second(tmp_path: Path, model_host: ModelHost) -> None:
+    # Not among the tests that run beside others: it is a matter of time.
+    file = wanted(model_host, throttle=MIB / 2)
+    with Pod(tmp_path) as pod:
+        pod.ask_for(preset("P", file))
+        wait_for(lambda: model_host.bytes_sent("/a") > 4 * MIB, "the first bytes", 30)
+        worker = pod.pid_of("worker-1")
+        pod.kill("worker-1", signal.SIGTERM)
+        took = wait_for(lambda: pod.pid_of("worker-1") != worker, "another worker", 5)
+    # Whoever starts the next one looks every 0.2 seconds.
+    assert took < 1 + RESTART_SECONDS
 
 
 def test_a_redis_that_lost_everything_and_was_away_ends_no_download(tmp_path: Path, model_host: ModelHost) -> None:
