@@ -17,9 +17,9 @@ from services.comfyui import Prompt
 from services.errors import Conflict, InvalidName, NotFound, WorkspaceUnavailable
 from services.installs import Install, Installs, View
 from services.models import ModelFile, ModelIndex
-from services.plan import PlanRecords
 from services.presets import Preset
 from services.progress import FileProgress
+from services.schedule import ScheduleRecords
 from services.settings import APP_DIR, Settings
 from services.standing import InstallStatus
 from services.verified import Verified
@@ -74,7 +74,7 @@ class Library:
         self._forgotten = True
         self._late: asyncio.Future[Shelf] | None = None
         self.installs = Installs(workspace)
-        self.plan = PlanRecords(workspace)
+        self.schedule = ScheduleRecords(workspace)
         self.workflows = Workflows(workspace)
         self._shelf = Shelf(0, Catalogue(), View({}, frozenset(), {}, {}, progress), {}, ())
 
@@ -129,7 +129,7 @@ class Library:
             self.forget()
 
     async def change(self, work: Callable[..., None], *arguments: object) -> None:
-        """What someone wants of the downloads: a method of `installs` or `plan`.
+        """What someone wants of the downloads: a method of `installs` or `schedule`.
 
         Raises NotEnoughSpace, WorkspaceUnavailable.
         """
@@ -242,7 +242,7 @@ class Library:
             holds=self.installs.holds(),
             verified=verified,
             progress=self._progress,
-            plan=self.plan.get(),
+            schedule=self.schedule.get(),
             kept=self._kept(wanted.values(), verified),
         )
         mtime_ns, catalogue = self._catalogue(before)

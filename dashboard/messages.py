@@ -15,11 +15,11 @@ from services.health import ComfyUIHealth
 from services.installs import View
 from services.metrics import Cpu, Memory, Network
 from services.models import ModelFile
-from services.plan import Plan
 from services.presets import Kind, Preset
 from services.processes import Process
 from services.progress import FileState
 from services.runs import QueueItem, Run
+from services.schedule import Schedule
 from services.standing import InstallStatus, PresetState
 from services.verified import Verified
 from services.volume import State
@@ -86,7 +86,7 @@ class DownloadList(Struct, frozen=True):
     paused: bool
 
 
-class PlanMessage(Struct, frozen=True):
+class ScheduleMessage(Struct, frozen=True):
     """What was said about all downloads. `order`: ids of the presets that come first."""
 
     paused: bool
@@ -221,7 +221,7 @@ def preset_list(catalogue: Catalogue, view: View) -> PresetList:
 def download_list(catalogue: Catalogue, view: View) -> tuple[InstallMessage, ...]:
     """Every install that is not finished: those that someone put first, then the newest first."""
     active = [install for install in view.installs.values() if install.completed_at is None]
-    active.sort(key=lambda install: (view.plan.place(install.preset_id), -install.requested_at))
+    active.sort(key=lambda install: (view.schedule.place(install.preset_id), -install.requested_at))
     messages = [
         install_message(standing.status(catalogue.presets.get(install.preset_id) or installs.as_preset(install), view))
         for install in active
@@ -229,8 +229,8 @@ def download_list(catalogue: Catalogue, view: View) -> tuple[InstallMessage, ...
     return tuple(found for found in messages if found.state != "installed")
 
 
-def plan_message(plan: Plan) -> PlanMessage:
-    return PlanMessage(plan.is_paused, plan.preset_ids)
+def schedule_message(schedule: Schedule) -> ScheduleMessage:
+    return ScheduleMessage(schedule.is_paused, schedule.preset_ids)
 
 
 def models(files: Iterable[ModelFile], verified: dict[str, Verified], catalogue: Catalogue) -> tuple[Model, ...]:

@@ -149,7 +149,7 @@ async def _page(
         "page": name,
         "title": title,
         "auth_off": not suite.settings.auth,
-        "all_paused": shelf.view.plan.is_paused,
+        "all_paused": shelf.view.schedule.is_paused,
         "status": status,
         "dev_tools": dev_tools.installed(suite.settings),
         "counts": {

@@ -15,10 +15,10 @@ from msgspec.structs import replace
 from services import journal, plain_tree
 from services.artifacts import Artifact
 from services.errors import DownloadFailed, NotEnoughSpace
-from services.plan import Plan, PlanRecords
 from services.presets import Preset
 from services.progress import FileProgress
 from services.records import RecordFolder
+from services.schedule import Schedule, ScheduleRecords
 from services.verified import Verified
 from services.workspace import Workspace, figures_of
 
@@ -82,7 +82,7 @@ class View(Struct, frozen=True):
     holds: Mapping[str, Hold]
     verified: Mapping[str, Verified]
     progress: Mapping[str, FileProgress]
-    plan: Plan = Plan()
+    schedule: Schedule = Schedule()
     kept: Mapping[str, int] = {}
 
     def is_present(self, artifact: Artifact) -> bool:
@@ -97,7 +97,7 @@ class Installs:
         self._workspace = workspace
         self._records = RecordFolder(workspace.config / "installs", Install)
         self._holds = RecordFolder(workspace.config / "holds", Hold)
-        self._plan = PlanRecords(workspace)
+        self._schedule = ScheduleRecords(workspace)
 
     def all(self) -> dict[str, Install]:
         """What is wanted."""
@@ -122,7 +122,7 @@ class Installs:
             install.is_active and any(file.id == artifact_id for file in install.files)
             for install in self.all().values()
         )
-        return is_wanted and self.hold(artifact_id) is None and not self._plan.get().is_paused
+        return is_wanted and self.hold(artifact_id) is None and not self._schedule.get().is_paused
 
     def request(self, preset: Preset) -> bool:
         """Records that `preset` is wanted and lets its held files go; whether it was wanted already.
@@ -271,7 +271,7 @@ class Wanted(Struct, frozen=True):
 def wanted(view: View, now: float) -> list[Wanted]:
     """The files to fetch now: those of the presets that someone put first, then in the order in which they make
     something usable: what most waiting presets need, then small before large."""
-    return [] if view.plan.is_paused else _to_fetch(view, now)
+    return [] if view.schedule.is_paused else _to_fetch(view, now)
 
 
 def _to_fetch(view: View, now: float) -> list[Wanted]:
@@ -287,7 +287,7 @@ def _to_fetch(view: View, now: float) -> list[Wanted]:
                 continue
             known = found.get(artifact.id, Wanted(artifact, 0.0, 0))
             found[artifact.id] = Wanted(known.artifact, max(known.asked_at, install.asked_at), known.needed_by + 1)
-            place = view.plan.place(install.preset_id)
+            place = view.schedule.place(install.preset_id)
             places[artifact.id] = min(places.get(artifact.id, place), place)
     return sorted(
         found.values(),

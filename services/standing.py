@@ -6,9 +6,9 @@ from msgspec import Struct
 
 from services.artifacts import Artifact
 from services.installs import Hold, Install, View
-from services.plan import Plan
 from services.presets import Preset
 from services.progress import FileProgress, FileState
+from services.schedule import Schedule
 
 PresetState = Literal[
     "available", "partial", "queued", "downloading", "verifying", "paused", "failed", "cancelled", "installed"
@@ -91,7 +91,7 @@ def _file_status(artifact: Artifact, view: View, is_wanted: bool, install: Insta
     state: FileState = "missing"
     error = None
     if is_wanted:
-        state, error = _state_of_wanted(live, hold, view.plan)
+        state, error = _state_of_wanted(live, hold, view.schedule)
     elif install is not None and (install.cancelled_at or install.paused_at):
         state = "cancelled" if install.cancelled_at else "paused"
     moves = live is not None and live.state == state and state in {"downloading", "verifying"}
@@ -108,11 +108,11 @@ def _file_status(artifact: Artifact, view: View, is_wanted: bool, install: Insta
     )
 
 
-def _state_of_wanted(live: FileProgress | None, hold: Hold | None, plan: Plan) -> tuple[FileState, str | None]:
+def _state_of_wanted(live: FileProgress | None, hold: Hold | None, schedule: Schedule) -> tuple[FileState, str | None]:
     """And the reason, where it is not someone's wish."""
     if hold is not None and (hold.until is None or hold.reason == "paused"):
         return hold.reason, None if hold.is_by_someone else hold.message
-    if plan.is_paused:
+    if schedule.is_paused:
         return "paused", None
     if live is not None and live.state in {"downloading", "verifying"}:
         return live.state, live.error

@@ -55,7 +55,7 @@ _FIXED_FOLDERS = (
     Folder("config", "suite", PUBLIC_MODE),
     Folder("config/installs", "suite", PUBLIC_MODE),
     Folder("config/holds", "suite", PUBLIC_MODE),
-    Folder("config/plan", "suite", PUBLIC_MODE),
+    Folder("config/schedule", "suite", PUBLIC_MODE),
     Folder("config/verified", "suite", PUBLIC_MODE),
     Folder("config/secrets", "suite", PRIVATE_MODE),
     Folder("custom_nodes", "comfyui", SHARED_MODE),

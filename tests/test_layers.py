@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PROGRAMS = ("bootstrap", "dashboard", "worker")
+PROGRAMS = ("bootstrap", "dashboard", "tools", "worker")
 
 # A module imports only modules that stand before it.
 SERVICES_IN_ORDER = (
@@ -33,7 +33,7 @@ SERVICES_IN_ORDER = (
     "catalogue",
     "plain_tree",
     "verified",
-    "plan",
+    "schedule",
     "progress",
     "sources.addresses",
     "sources.hugging_face",

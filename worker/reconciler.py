@@ -15,7 +15,7 @@ from services.connections import redis_client
 from services.doorbell import Doorbell
 from services.errors import NotEnoughSpace, SuiteError
 from services.installs import Install, Installs, View, Wanted
-from services.plan import Plan, PlanRecords
+from services.schedule import Schedule, ScheduleRecords
 from services.verified import VerifiedFiles
 from services.workspace import Workspace
 from worker import rotation
@@ -36,7 +36,7 @@ class Reconciler:
         workspace = Workspace(config.workspace)
         self._config = config
         self._installs = Installs(workspace)
-        self._plan = PlanRecords(workspace)
+        self._schedule = ScheduleRecords(workspace)
         self._verified = VerifiedFiles(workspace)
         self._queue: DownloadQueue | None = None
         self._rotated_on = ""
@@ -83,7 +83,7 @@ class Reconciler:
             holds=self._installs.holds() if records else {},
             verified=self._verified.holding_for(artifacts) if records else {},
             progress={},
-            plan=self._plan.get() if records else Plan(),
+            schedule=self._schedule.get() if records else Schedule(),
         )
 
     def _ensure(self, entries: list[Wanted], seen_at: float) -> None:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from dashboard.answers import json_answer, read_body, yes_or_no
 from dashboard.endpoint import Endpoint, Query
-from dashboard.messages import DownloadList, PlanMessage, download_list, plan_message
+from dashboard.messages import DownloadList, ScheduleMessage, download_list, schedule_message
 from dashboard.suite import LOOK_SECONDS, Suite, suite_of
 from services import installs
 from services.artifacts import Artifact
@@ -67,7 +67,7 @@ class _Target(Struct, frozen=True):
 
 async def list_downloads(request: Request) -> Response:
     shelf = await suite_of(request).library.shelf()
-    return json_answer(DownloadList(download_list(shelf.catalogue, shelf.view), shelf.view.plan.is_paused))
+    return json_answer(DownloadList(download_list(shelf.catalogue, shelf.view), shelf.view.schedule.is_paused))
 
 
 async def cancel_download(request: Request) -> Response:
@@ -108,7 +108,7 @@ async def pause_download(request: Request) -> Response:
 async def resume_download(request: Request) -> Response:
     suite = suite_of(request)
     target = await _target(suite, request.path_params["id"])
-    if not target.view.plan.is_paused:
+    if not target.view.schedule.is_paused:
         # Before the record: once it is there, a worker may begin, and must not find that it is to stop.
         await suite.allow_downloads(target.ids)
     return await _go_on(suite, target, suite.library.installs.resume, suite.library.installs.resume_file)
@@ -122,10 +122,10 @@ async def retry_download(request: Request) -> Response:
 
 async def pause_all(request: Request) -> Response:
     suite = suite_of(request)
-    await suite.library.change(suite.library.plan.pause)
+    await suite.library.change(suite.library.schedule.pause)
     view = (await suite.library.shelf()).view
     await suite.stop_downloads(_coming(view))
-    return _planned(suite, view)
+    return _scheduled(suite, view)
 
 
 async def resume_all(request: Request) -> Response:
@@ -133,10 +133,10 @@ async def resume_all(request: Request) -> Response:
     view = (await suite.library.shelf()).view
     # As in resume_download.
     await suite.allow_downloads([id_ for id_ in _coming(view) if id_ not in view.holds])
-    await suite.library.change(suite.library.plan.resume)
+    await suite.library.change(suite.library.schedule.resume)
     view = (await suite.library.shelf()).view
     ring(suite.settings.doorbell_socket)
-    return _planned(suite, view)
+    return _scheduled(suite, view)
 
 
 async def order_downloads(request: Request) -> Response:
@@ -146,11 +146,11 @@ async def order_downloads(request: Request) -> Response:
         if id_ not in shelf.view.installs and id_ not in shelf.catalogue.presets:
             raise NotFound(f"there is no preset '{id_[:100]}'")
     # Those that were put first before come after these.
-    order = dict.fromkeys((*asked.ids, *shelf.view.plan.preset_ids))
+    order = dict.fromkeys((*asked.ids, *shelf.view.schedule.preset_ids))
     coming = {id_ for id_, install in shelf.view.installs.items() if install.completed_at is None}
-    await suite.library.change(suite.library.plan.arrange, tuple(id_ for id_ in order if id_ in coming))
+    await suite.library.change(suite.library.schedule.arrange, tuple(id_ for id_ in order if id_ in coming))
     ring(suite.settings.doorbell_socket)
-    return _planned(suite, (await suite.library.shelf()).view)
+    return _scheduled(suite, (await suite.library.shelf()).view)
 
 
 async def _target(suite: Suite, id_: str) -> _Target:
@@ -178,7 +178,7 @@ async def _go_on(
     suite.downloads.touch(target.ids)
     ring(suite.settings.doorbell_socket)
     ids = tuple(id_ for id_ in target.ids if id_ in coming and id_ not in view.holds)
-    return json_answer(Resumed(ids, view.plan.is_paused))
+    return json_answer(Resumed(ids, view.schedule.is_paused))
 
 
 def _coming(view: View) -> list[str]:
@@ -194,12 +194,12 @@ def _coming(view: View) -> list[str]:
     )
 
 
-def _planned(suite: Suite, view: View) -> Response:
-    """Everyone is told what the plan is now."""
-    plan: PlanMessage = plan_message(view.plan)
+def _scheduled(suite: Suite, view: View) -> Response:
+    """Everyone is told in what order what comes now."""
+    schedule: ScheduleMessage = schedule_message(view.schedule)
     suite.downloads.touch(_coming(view))
-    suite.downloads.tell_plan(plan)
-    return json_answer(plan)
+    suite.downloads.tell_schedule(schedule)
+    return json_answer(schedule)
 
 
 async def _leftovers(suite: Suite, id_: str) -> list[Artifact] | None:
@@ -232,14 +232,18 @@ _STEERED = (404, 503, 507)
 
 ENDPOINTS = (
     Endpoint("GET", "/api/downloads/", list_downloads, "Installs that are not finished", {200: DownloadList}),
-    Endpoint("POST", "/api/downloads/pause", pause_all, "Pause all downloads", {200: PlanMessage}, errors=(503, 507)),
-    Endpoint("POST", "/api/downloads/resume", resume_all, "Resume all downloads", {200: PlanMessage}, errors=(503,)),
+    Endpoint(
+        "POST", "/api/downloads/pause", pause_all, "Pause all downloads", {200: ScheduleMessage}, errors=(503, 507)
+    ),
+    Endpoint(
+        "POST", "/api/downloads/resume", resume_all, "Resume all downloads", {200: ScheduleMessage}, errors=(503,)
+    ),
     Endpoint(
         "PUT",
         "/api/downloads/order",
         order_downloads,
         "What comes first",
-        {200: PlanMessage},
+        {200: ScheduleMessage},
         body=Order,
         errors=_STEERED,
     ),

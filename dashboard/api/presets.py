@@ -48,7 +48,7 @@ async def install(request: Request) -> Response:
         return json_answer(install_message(status))
     joined = await suite.library.request(preset)
     ids = [file.id for file in preset.files]
-    if not (await suite.library.shelf()).view.plan.is_paused:
+    if not (await suite.library.shelf()).view.schedule.is_paused:
         await suite.allow_downloads(ids)
     suite.downloads.touch(ids)
     ring(suite.settings.doorbell_socket)

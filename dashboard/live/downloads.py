@@ -11,7 +11,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from dashboard.live.hub import Hub, message
-from dashboard.messages import PlanMessage, download_list, install_message
+from dashboard.messages import ScheduleMessage, download_list, install_message
 from services import log, progress, standing
 from services.progress import FileProgress
 
@@ -81,11 +81,11 @@ class DownloadsFeed:
 
     async def snapshot(self, library: "Library") -> str:
         shelf = await library.shelf()
-        listed, paused = download_list(shelf.catalogue, shelf.view), shelf.view.plan.is_paused
+        listed, paused = download_list(shelf.catalogue, shelf.view), shelf.view.schedule.is_paused
         return message("snapshot", {"channel": "downloads", "downloads": listed, "paused": paused})
 
-    def tell_plan(self, plan: PlanMessage) -> None:
-        self._hub.publish("downloads", "downloads_plan", message("downloads_plan", plan))
+    def tell_schedule(self, schedule: ScheduleMessage) -> None:
+        self._hub.publish("downloads", "downloads_schedule", message("downloads_schedule", schedule))
 
     async def _publish(self, library: "Library", told_at: dict[str, float]) -> float | None:
         """What is not due yet stays in `_changed`; the seconds until it is, None when nothing waits."""

@@ -76,7 +76,7 @@ const handlers = {
     else system_status(data.status)
   },
   download_progress: applyDownload,
-  downloads_plan: () => refresh('downloads'),
+  downloads_schedule: () => refresh('downloads'),
   queue_status: (data) => queue(data.running, data),
   run_progress: (run) => { runs.byId[run.prompt_id] = run },
   run_finished(run) {

@@ -17,8 +17,8 @@ from services.connections import redis_client
 from services.errors import DownloadFailed, NotEnoughSpace
 from services.installs import Installs
 from services.journal import Journal
-from services.plan import PlanRecords
 from services.progress import FileProgress, ProgressBoard, stop_key
+from services.schedule import ScheduleRecords
 from services.settings import Settings
 from services.workspace import Workspace
 from tests.dashboard.conftest import ORIGIN, OpenDashboard
@@ -237,7 +237,7 @@ async def test_the_list_follows_the_order_and_keeps_it(browser: httpx.AsyncClien
     answer = await browser.put("/api/downloads/order", json={"ids": ["TWO", "ONE", "THREE"]})
     assert answer.json() == {"paused": False, "order": ["TWO", "ONE", "THREE"]}
     assert await order_of(browser) == ["TWO", "ONE", "THREE"]
-    assert PlanRecords(workspace).get().preset_ids == ("TWO", "ONE", "THREE")
+    assert ScheduleRecords(workspace).get().preset_ids == ("TWO", "ONE", "THREE")
 
 
 async def test_a_list_of_some_puts_these_first_and_leaves_the_others_as_they_were(browser: httpx.AsyncClient) -> None:

@@ -8,8 +8,8 @@ from services.artifacts import Artifact
 from services.errors import DownloadFailed, NotEnoughSpace
 from services.installs import Hold, Install, Installs, View, Wanted
 from services.journal import Journal
-from services.plan import Plan, PlanRecords
 from services.presets import Preset
+from services.schedule import Schedule, ScheduleRecords
 from services.workspace import Workspace
 from tests.fakes.faulty_volume import MountedVolume
 from tests.services.views import (
@@ -298,7 +298,7 @@ def test_a_worker_must_not_begin_with_what_someone_stopped(
 ) -> None:
     records.request(preset("P", A))
     if action == "pause all":
-        PlanRecords(workspace).pause()
+        ScheduleRecords(workspace).pause()
     else:
         getattr(records, action)(A.id if action.endswith("file") else "P")
     assert not records.is_due(A.id)
@@ -437,17 +437,17 @@ def test_a_cancelled_install_wants_nothing_but_what_another_wants() -> None:
 
 def test_the_files_of_presets_that_someone_put_first_come_first() -> None:
     p, q, r = install(preset("P", A)), install(preset("Q", B)), install(preset("R", C))
-    assert names(installs.wanted(view(p, q, r, plan=Plan(preset_ids=("P", "Q"))), 10.0)) == ["a", "b", "c"]
-    assert names(installs.wanted(view(p, q, r, plan=Plan(preset_ids=("Q",))), 10.0)) == ["b", "c", "a"]
+    assert names(installs.wanted(view(p, q, r, schedule=Schedule(preset_ids=("P", "Q"))), 10.0)) == ["a", "b", "c"]
+    assert names(installs.wanted(view(p, q, r, schedule=Schedule(preset_ids=("Q",))), 10.0)) == ["b", "c", "a"]
 
 
 def test_a_shared_file_comes_with_the_first_of_its_presets() -> None:
     state = view(install(preset("P", C)), install(preset("Q", A, B)), install(preset("R", A)))
-    assert names(installs.wanted(replace(state, plan=Plan(preset_ids=("R", "P"))), 10.0)) == ["a", "c", "b"]
+    assert names(installs.wanted(replace(state, schedule=Schedule(preset_ids=("R", "P"))), 10.0)) == ["a", "c", "b"]
 
 
 def test_nothing_is_wanted_now_while_everything_is_paused() -> None:
-    assert installs.wanted(view(install(preset("P", A)), plan=Plan(paused_at=5.0)), 10.0) == []
+    assert installs.wanted(view(install(preset("P", A)), schedule=Schedule(paused_at=5.0)), 10.0) == []
 
 
 def test_a_paused_install_wants_nothing_but_what_another_wants() -> None:
@@ -539,7 +539,7 @@ def test_what_other_installs_still_have_to_fetch_is_promised_to_them() -> None:
 
 
 def test_what_waits_until_everything_is_resumed_is_promised_its_space() -> None:
-    state = view(install(preset("Q", B)), plan=Plan(paused_at=5.0))
+    state = view(install(preset("Q", B)), schedule=Schedule(paused_at=5.0))
     assert fits(preset("P", A), state, 150)
     assert not fits(preset("P", A), state, 149)
 

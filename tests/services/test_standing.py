@@ -2,8 +2,8 @@ import pytest
 
 from services import standing
 from services.installs import Hold, Install, View
-from services.plan import Plan
 from services.progress import FileProgress, FileState
+from services.schedule import Schedule
 from tests.services.views import (
     CANCELLED,
     FAILED,
@@ -72,9 +72,13 @@ STATES: dict[str, tuple[View, str, tuple[str, str]]] = {
         "paused",
         ("downloading", "paused"),
     ),
-    "everything is paused": (view(WANTED, progress=live(A), plan=Plan(paused_at=5.0)), "paused", ("paused", "paused")),
+    "everything is paused": (
+        view(WANTED, progress=live(A), schedule=Schedule(paused_at=5.0)),
+        "paused",
+        ("paused", "paused"),
+    ),
     "everything is paused, one had failed": (
-        view(WANTED, holds={A.id: FAILED}, plan=Plan(paused_at=5.0)),
+        view(WANTED, holds={A.id: FAILED}, schedule=Schedule(paused_at=5.0)),
         "failed",
         ("failed", "paused"),
     ),

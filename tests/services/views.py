@@ -4,9 +4,9 @@ from typing import Any
 
 from services.artifacts import Artifact
 from services.installs import Hold, Install, View
-from services.plan import Plan
 from services.presets import Preset
 from services.progress import FileProgress, FileState
+from services.schedule import Schedule
 from services.verified import Verified
 
 DIGEST = "0" * 64
@@ -38,7 +38,7 @@ def view(
     verified: dict[str, Verified] | None = None,
     progress: dict[str, FileProgress] | None = None,
     removed: tuple[str, ...] = (),
-    plan: Plan = Plan(),  # noqa: B008 (frozen)
+    schedule: Schedule = Schedule(),  # noqa: B008 (frozen)
     kept: dict[str, int] | None = None,
 ) -> View:
     return View(
@@ -47,7 +47,7 @@ def view(
         holds=holds or {},
         verified=verified or {},
         progress=progress or {},
-        plan=plan,
+        schedule=schedule,
         kept=kept or {},
     )
 

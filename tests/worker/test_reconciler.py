@@ -18,8 +18,8 @@ from services.errors import DownloadFailed
 from services.installs import RETRY_SECONDS, Installs
 from services.jobs import DownloadQueue
 from services.model_folders import KNOWN_FOLDERS
-from services.plan import PlanRecords
 from services.presets import Preset
+from services.schedule import ScheduleRecords
 from services.settings import Settings
 from services.verified import Verified, VerifiedFiles
 from services.workspace import Workspace
@@ -130,11 +130,11 @@ def test_a_paused_preset_is_enqueued_when_it_is_resumed(
 def test_what_is_asked_for_while_everything_is_paused_waits_too(
     reconciler: Reconciler, records: Installs, workspace: Workspace, connection: redis.Redis
 ) -> None:
-    PlanRecords(workspace).pause()
+    ScheduleRecords(workspace).pause()
     records.request(preset("P", A))
     reconciler.reconcile()
     assert queued(connection) == []
-    PlanRecords(workspace).resume()
+    ScheduleRecords(workspace).resume()
     reconciler.reconcile()
     assert queued(connection) == [f"download-{A.id}"]
 
@@ -145,10 +145,10 @@ def test_what_waits_already_follows_another_order(
     records.request(preset("P", A))
     reconciler.reconcile()
     records.request(preset("Q", B))
-    PlanRecords(workspace).arrange(("Q", "P"))
+    ScheduleRecords(workspace).arrange(("Q", "P"))
     reconciler.reconcile()
     assert queued(connection) == [f"download-{file.id}" for file in (B, A)]
-    PlanRecords(workspace).arrange(("P",))
+    ScheduleRecords(workspace).arrange(("P",))
     reconciler.reconcile()
     assert queued(connection) == [f"download-{file.id}" for file in (A, B)]
 

@@ -12,7 +12,7 @@ import redis
 from dashboard.library import Library
 from dashboard.live.downloads import TICK_SECONDS, DownloadsFeed
 from dashboard.live.hub import Hub, Listener
-from dashboard.messages import PlanMessage
+from dashboard.messages import ScheduleMessage
 from dashboard.suite import cancel
 from dashboard.volume import Volume
 from services.artifacts import Artifact
@@ -106,6 +106,6 @@ async def test_a_download_that_fell_silent_does_not_move(
     assert not feed.is_moving(A.id)
 
 
-async def test_watchers_hear_of_the_plan(feed: DownloadsFeed, listener: Listener) -> None:
-    feed.tell_plan(PlanMessage(paused=True, order=("ONE",)))
-    assert {"type": "downloads_plan", "data": {"paused": True, "order": ["ONE"]}} in await heard_for(listener, 0.1)
+async def test_watchers_hear_of_the_schedule(feed: DownloadsFeed, listener: Listener) -> None:
+    feed.tell_schedule(ScheduleMessage(paused=True, order=("ONE",)))
+    assert {"type": "downloads_schedule", "data": {"paused": True, "order": ["ONE"]}} in await heard_for(listener, 0.1)

@@ -26,7 +26,7 @@ class Order(Struct, frozen=True):
     preset_ids: tuple[str, ...]
 
 
-class Plan(Struct, frozen=True):
+class Schedule(Struct, frozen=True):
     """`paused_at`: since when everything waits. `preset_ids`: those that come first, in this order."""
 
     paused_at: float | None = None
@@ -41,17 +41,17 @@ class Plan(Struct, frozen=True):
         return self.preset_ids.index(preset_id) if preset_id in self.preset_ids else len(self.preset_ids)
 
 
-class PlanRecords:
-    """The plan of one workspace. Blocking."""
+class ScheduleRecords:
+    """The schedule of one workspace. Blocking."""
 
     def __init__(self, workspace: Workspace) -> None:
-        self._pauses = RecordFolder(workspace.config / "plan", Pause)
-        self._orders = RecordFolder(workspace.config / "plan", Order)
+        self._pauses = RecordFolder(workspace.config / "schedule", Pause)
+        self._orders = RecordFolder(workspace.config / "schedule", Order)
 
-    def get(self) -> Plan:
+    def get(self) -> Schedule:
         """Raises OSError when the volume does not answer."""
         pause, order = self._pauses.get(_PAUSE), self._orders.get(_ORDER)
-        return Plan(pause.at if pause else None, order.preset_ids if order else ())
+        return Schedule(pause.at if pause else None, order.preset_ids if order else ())
 
     def pause(self) -> None:
         """Raises NotEnoughSpace, OSError."""

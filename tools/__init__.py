@@ -1,0 +1,1 @@
+"""Program: the command line."""
