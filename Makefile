@@ -17,7 +17,7 @@ VENV := .build/venv/bin
 PROVISION := @$(PYTHON) -m provision
 WITH_COMFYUI := @set -a; . ./.build/comfyui.env; exec
 
-.PHONY: help run test test-faults-downloads lint types check bench bench-downloads image image-test image-run frontend comfyui packages lock audit licences clean
+.PHONY: help run test test-faults-downloads lint types check presets-check bench bench-downloads image image-test image-run frontend comfyui packages lock audit licences clean
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 27
 
@@ -47,6 +47,10 @@ types:  ## mypy
 	@$(VENV)/mypy
 
 check: lint types test  ## lint, types and test
+
+presets-check:  ## check the catalogue, or files of presets: make presets-check ARGS='--verbose my-presets.yaml'
+	$(PROVISION) lint
+	@$(VENV)/python -m tools.presets_check $(ARGS)
 
 bench:  ## measure the figures of docs/benchmarks.md
 	$(PROVISION) bench

@@ -1,7 +1,8 @@
 import contextlib
+import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -88,6 +89,63 @@ def test_a_file_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
 def test_an_error_names_the_line(data: bytes, line: int) -> None:
     with pytest.raises(InvalidYaml, match=f"line {line}"):
         yaml_files.parse(data, "presets.yaml")
+
+
+DOCUMENT = b"""\
+# mine
+a: 1
+b:
+  - c: x
+    d: {e: 2,
+        f: 3}
+
+  - c: y
+1: z
+"""
+
+
+@pytest.mark.parametrize(
+    ("where", "line"),
+    [
+        ((), 2),
+        (("a",), 2),
+        (("b",), 3),
+        (("b", 0), 4),
+        (("b", 0, "d"), 5),
+        (("b", 0, "d", "f"), 6),
+        (("b", 1, "c"), 8),
+        (("1",), 9),
+        (("b", 1, "gone"), 8),
+        (("b", 7, "c"), 3),
+        (("gone",), 2),
+        (("a", "gone", 0), 2),
+    ],
+)
+def test_a_document_knows_the_line_of_a_value_or_of_what_is_around_it(where: tuple[str | int, ...], line: int) -> None:
+    assert yaml_files.parse_document(DOCUMENT, "here").line_of(where) == line
+
+
+def test_an_empty_document_begins_on_its_first_line() -> None:
+    assert yaml_files.parse_document(b"", "here").line_of(("a",)) == 1
+
+
+def test_an_error_has_its_reason_and_line_apart() -> None:
+    with pytest.raises(InvalidYaml) as caught:
+        yaml_files.parse(b"a: 1\nb: &x 1\nc: *x\n", "here")
+    assert (caught.value.line, caught.value.reason) == (3, "aliases are not allowed")
+    assert caught.value.message == "here, line 3: aliases are not allowed"
+
+
+def test_what_is_not_utf_8_is_named_with_its_line() -> None:
+    with pytest.raises(InvalidYaml, match="here, line 3: not UTF-8"):
+        yaml_files.parse(b"a: 1\n\nb: \xff\n", "here")
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo], ids=["a folder", "a pipe"])
+def test_what_is_not_a_file_is_refused_at_once(make: Callable[[Path], None], tmp_path: Path) -> None:
+    make(tmp_path / "a.yaml")
+    with pytest.raises(InvalidYaml, match="it is not a file"):
+        yaml_files.read(tmp_path / "a.yaml")
 
 
 def test_a_file_is_read_as_plain_values(tmp_path: Path) -> None:
