@@ -1,4 +1,4 @@
-"""GETs whose bodies are read in large pieces, over the standard library's client.
+"""GETs whose bodies are read in large pieces, and HEADs, over the standard library's client.
 
 httpx hands a body on in pieces of 16 KiB under TLS, which costs half the speed of a fast line. Redirects are followed
 by hand: each hop is resolved and vetted anew, the connection goes to the vetted address and nowhere else, and
@@ -141,18 +141,32 @@ class Client:
         Raises DownloadFailed for forbidden addresses and endless redirects, OSError and http.client.HTTPException for
         a host that cannot be reached or does not speak HTTP.
         """
-        url, promise = self._sources.address(url), Promise()
+        return self._follow("GET", self._sources.address(url), headers)
+
+    def head(self, url: str) -> HttpStream:
+        """HEAD `url`, following redirects until a hub has promised both length and digest: its store need not be asked
+        then, and the status is that of the redirect. Raises as `get` does."""
+        return self._follow("HEAD", self._sources.address(url), {})
+
+    def _follow(self, method: str, url: str, headers: Mapping[str, str]) -> HttpStream:
+        promise = Promise()
         for _ in range(MAX_REDIRECTS + 1):
-            stream = self._request(url, {**headers, **self._sources.headers(url)})
+            stream = self._request(method, url, {**headers, **self._sources.headers(url)})
             said = self._sources.promised(url, stream.headers)
-            stream.promise = promise = said if said.sha256 else promise
+            # A hub leads to its new place what was renamed, and says more of it there; its store says nothing.
+            if said.sha256 or (said != Promise() and not promise.sha256):
+                promise = said
+            stream.promise = promise
             location = stream.headers.get("location")
-            if stream.status not in _REDIRECTS or not location:
+            is_enough = method == "HEAD" and promise.sha256 is not None and promise.size_bytes is not None
+            if stream.status not in _REDIRECTS or not location or is_enough:
                 return stream
             url = _joined(url, location)
         self.close()
         raise DownloadFailed(
-            f"more than {MAX_REDIRECTS} redirects, the last to {urlsplit(url).hostname}", permanent=True
+            f"more than {MAX_REDIRECTS} redirects, the last to {urlsplit(url).hostname}",
+            permanent=True,
+            details={"kind": "unreachable"},
         )
 
     def abort(self) -> None:
@@ -176,19 +190,19 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _request(self, url: str, headers: Mapping[str, str]) -> HttpStream:
+    def _request(self, method: str, url: str, headers: Mapping[str, str]) -> HttpStream:
         parts = urlsplit(url)
         origin = (parts.scheme, parts.netloc)
         is_kept = self._is_kept(origin)
         try:
-            return self._send(url, headers)
+            return self._send(method, url, headers)
         except (OSError, http.client.HTTPException):
             self.close()
             if not is_kept:
                 raise
         # Hosts close lines that nothing was asked on for a while.
         self._is_kept(origin)
-        return self._send(url, headers)
+        return self._send(method, url, headers)
 
     def _is_kept(self, origin: tuple[str, str]) -> bool:
         """Whether the line that is there can be used; otherwise it is closed."""
@@ -200,7 +214,7 @@ class Client:
         self._origin = origin
         return False
 
-    def _send(self, url: str, headers: Mapping[str, str]) -> HttpStream:
+    def _send(self, method: str, url: str, headers: Mapping[str, str]) -> HttpStream:
         try:
             proxy = self._proxies.for_url(url)
             if self._connection is None:
@@ -210,7 +224,7 @@ class Client:
             target = _target(url)
             if proxy is not None and urlsplit(url).scheme == "http":
                 target, headers = f"http://{self._sources.check(url)}{target}", {**headers, **proxy.headers()}
-            self._connection.request("GET", target, headers=headers)
+            self._connection.request(method, target, headers=headers)
             self._stream = HttpStream(url, self._connection.getresponse(), self._line)
         except BaseException:
             self.close()
@@ -278,7 +292,9 @@ def _through(proxy: Proxy, target: str | None) -> socket.socket:
         status = head.partition(b"\r\n")[0].decode("latin-1").split(" ")[1:2]
         if status != ["200"]:
             raise DownloadFailed(
-                f"the proxy {proxy.host} does not lead to {target}: HTTP {''.join(status)}", permanent=status == ["407"]
+                f"the proxy {proxy.host} does not lead to {target}: HTTP {''.join(status)}",
+                permanent=status == ["407"],
+                details={"kind": "unreachable"},
             )
     except BaseException:
         line.close()

@@ -28,6 +28,8 @@ _PARAMETER = re.compile(r"([?&#][^=&?#\s\"'\\]{1,100}=)[^&#\s\"'\\]+")
 _SECRET_PARAMETER = re.compile(r"(?i)token|key=|secret|passw|signature|sig=|credential|policy|expires|x-amz-|x-goog-")
 _USER_IN_URL = re.compile(r"(://)[^/?#\s\"'\\]+@")
 _BEARER = re.compile(r"(?i)(bearer\s+)[a-z0-9._~+/=-]+")
+# Hugging Face's, wherever it stands: nothing else looks like it. Civitai's looks like any digest.
+_HUB_TOKEN = re.compile(r"\b(hf_)[A-Za-z0-9]{30,}")
 
 
 def configure(program: str, file: Path, level: str = "info", own_files: Mapping[str, Path] | None = None) -> None:
@@ -78,7 +80,8 @@ def get(name: str) -> structlog.stdlib.BoundLogger:
 
 def redact(text: str) -> str:
     """`text` without tokens, signed queries and the users of addresses."""
-    return _BEARER.sub(r"\1***", _USER_IN_URL.sub(r"\1***@", _PARAMETER.sub(_hide_if_secret, text)))
+    text = _USER_IN_URL.sub(r"\1***@", _PARAMETER.sub(_hide_if_secret, text))
+    return _HUB_TOKEN.sub(r"\1***", _BEARER.sub(r"\1***", text))
 
 
 def _hide_if_secret(parameter: re.Match[str]) -> str:

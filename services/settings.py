@@ -157,6 +157,13 @@ def _proxy(text: str) -> Secret:
     return Secret(address)
 
 
+def token(text: str) -> Secret:
+    """A hub's token, as it stands in a header; empty for none. Raises ValueError, which does not repeat it."""
+    if not re.fullmatch(r"[!-~]*", text.strip()):
+        raise ValueError("the token holds spaces, line breaks or other characters that no token has: copy it anew")
+    return Secret(text.strip())
+
+
 def _pod_id(text: str) -> str:
     # It becomes a folder of the volume and part of a host name in nginx's configuration.
     if not re.fullmatch(r"[A-Za-z0-9-]*", text):
@@ -272,10 +279,10 @@ class Settings:
         "DOWNLOAD_LIMIT_HOURS", "", _hours, "When that limit holds, such as 08:00-23:30; always when empty."
     )
     hf_token: Secret = _setting(
-        "HF_TOKEN", "", Secret, "Hugging Face token, for gated models; sent to huggingface.co only."
+        "HF_TOKEN", "", token, "Hugging Face token, for gated models; sent to huggingface.co only."
     )
     hf_endpoint: str = _setting("HF_ENDPOINT", "", _address, "A mirror that answers in place of huggingface.co.")
-    civitai_token: Secret = _setting("CIVITAI_TOKEN", "", Secret, "Civitai token; sent to civitai.com only.")
+    civitai_token: Secret = _setting("CIVITAI_TOKEN", "", token, "Civitai token; sent to civitai.com only.")
     http_proxy: Secret = _setting(
         "HTTP_PROXY", "", _proxy, "The proxy for downloads from http addresses: http://host:port."
     )
@@ -285,6 +292,12 @@ class Settings:
     all_proxy: Secret = _setting("ALL_PROXY", "", _proxy, "The proxy for those of the two that have none of their own.")
     no_proxy: tuple[str, ...] = _setting(
         "NO_PROXY", "", _words, "Hosts, domains and networks that are reached without a proxy; * for all."
+    )
+    preset_download: tuple[str, ...] = _setting(
+        "PRESET_DOWNLOAD",
+        "",
+        _words,
+        "Ids of the presets to install in the background at start, such as SD15,SDXL_BASE.",
     )
     disk_reserve_bytes: int = _setting(
         "DISK_RESERVE_BYTES", "1000000000", _whole_number(0, 10**15), "Space that downloads leave free on the volume."
@@ -343,10 +356,15 @@ class Settings:
     def secrets(self) -> dict[str, Secret]:
         """Every secret by the name of its setting, also the empty ones."""
         items = dataclasses.fields(self)
-        return {item.metadata["name"]: getattr(self, item.name) for item in items if item.metadata["parse"] is Secret}
+        return {item.metadata["name"]: getattr(self, item.name) for item in items if _has_file(item)}
 
 
-SECRET_NAMES = tuple(f.metadata["name"] for f in dataclasses.fields(Settings) if f.metadata["parse"] is Secret)
+def _has_file(item: "dataclasses.Field[Any]") -> bool:
+    """Whether the setting may also be given as a file."""
+    return item.metadata["parse"] in {Secret, token}
+
+
+SECRET_NAMES = tuple(item.metadata["name"] for item in dataclasses.fields(Settings) if _has_file(item))
 # Every other program knows them by both spellings, and most prefer the small one.
 _ALSO_IN_SMALL = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"})
 
@@ -373,7 +391,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         if name in _ALSO_IN_SMALL and environ.get(name.lower(), "").strip():
             name = name.lower()
         try:
-            text = _secret_text(name, environ) if parse is Secret else environ.get(name, "").strip()
+            text = _secret_text(name, environ) if _has_file(item) else environ.get(name, "").strip()
             values[item.name] = parse(text or item.metadata["default"])
         except (ValueError, OSError) as error:
             problems[name] = str(error)
@@ -405,6 +423,11 @@ def _secret_text(name: str, environ: Mapping[str, str]) -> str:
 def described() -> list[tuple[str, str, str, bool]]:
     """(name, default, description, is it a secret) of each setting, in the order of the class."""
     return [
-        (f.metadata["name"], f.metadata["default"], f.metadata["description"], f.metadata["parse"] in {Secret, _proxy})
+        (
+            f.metadata["name"],
+            f.metadata["default"],
+            f.metadata["description"],
+            _has_file(f) or f.metadata["parse"] is _proxy,
+        )
         for f in dataclasses.fields(Settings)
     ]

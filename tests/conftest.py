@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 import redis
 
+from services import http_stream
 from services.model_folders import KNOWN_FOLDERS
 from services.settings import Settings, load
 from services.workspace import Workspace
+from tests.fakes.internet import Internet
 from tests.fakes.model_host import ModelHost
 from tests.running import RunningSuite
 
@@ -45,6 +47,17 @@ def settings(workspace: Workspace, redis_server: Path) -> Settings:
 def model_host() -> Iterator[ModelHost]:
     with ModelHost() as host:
         yield host
+
+
+@pytest.fixture
+def internet(monkeypatch: pytest.MonkeyPatch) -> Iterator[Internet]:
+    """The hubs, believed by this process. `knows` is a token of both, granted what is gated; `lacks` one of Hugging
+    Face that was not."""
+    with Internet(hf=("knows", "lacks"), civitai=("knows",)) as made:
+        monkeypatch.setenv("SSL_CERT_FILE", str(made.ca_file))
+        http_stream._tls.cache_clear()
+        yield made
+    http_stream._tls.cache_clear()
 
 
 @pytest.fixture

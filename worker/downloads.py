@@ -12,6 +12,7 @@ from services import log, settings
 from services.artifacts import Artifact
 from services.bandwidth import Bandwidth
 from services.connections import redis_client
+from services.credentials import Credentials
 from services.doorbell import ring
 from services.downloads import Fetcher
 from services.errors import DownloadFailed, DownloadStopped, NotEnoughSpace
@@ -83,7 +84,7 @@ def fetch(
     around = Surroundings(board, Bandwidth.from_settings(config), artifact.id)
     fetcher = Fetcher(
         workspace=workspace,
-        sources=Sources.from_settings(config),
+        sources=Sources.from_settings(config, Credentials(config, workspace)),
         reserve_bytes=config.disk_reserve_bytes,
         report=lambda progress: _try(lambda: board.publish(progress)),
         stop_reason=lambda _: around.stop_reason(),

@@ -15,6 +15,7 @@ from benchmarks.downloads import stopwatch
 from services import settings
 from services.artifacts import Artifact
 from services.bandwidth import Bandwidth
+from services.credentials import Credentials
 from services.downloads import Fetcher, fetcher
 from services.downloads.digest import Digest
 from services.pod import pod_id
@@ -52,10 +53,10 @@ def main(arguments: list[str]) -> None:
     # The engine has no switch for it.
     vars(fetcher)["Digest"] = Timed if is_hashed else Unhashed
     config = settings.from_environment()
-    bandwidth = Bandwidth.from_settings(config)
+    bandwidth, workspace = Bandwidth.from_settings(config), Workspace(config.workspace)
     engine = Fetcher(
-        workspace=Workspace(config.workspace),
-        sources=Sources.from_settings(config),
+        workspace=workspace,
+        sources=Sources.from_settings(config, Credentials(config, workspace)),
         reserve_bytes=config.disk_reserve_bytes,
         report=lambda progress: None,
         stop_reason=lambda artifact_id: None,

@@ -13,6 +13,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit
 from services.errors import DownloadFailed
 from services.log import redact
 from services.sources.addresses import split
+from services.sources.troubles import Trouble
 
 SITE = "https://civitai.com"
 # The only hosts that get the token.
@@ -40,52 +41,67 @@ def link(url: str) -> str:
     return url
 
 
+def version_of(url: str) -> str | None:
+    """The number of the version whose file `url` is; None when it is none of Civitai's download API."""
+    parts = split(url)
+    found = _DOWNLOAD.fullmatch(parts.path) if parts.scheme == "https" and parts.hostname in HOSTS else None
+    return found[1] if found else None
+
+
 def is_login(parts: SplitResult) -> bool:
     """Whether this is where one is sent to log in."""
     return parts.hostname == _LOGIN or (parts.hostname in HOSTS | _TWINS and parts.path.rstrip("/") == "/login")
 
 
-def explain(status: int, url: str, body: bytes, *, has_token: bool) -> str | None:
+def explain(status: int, url: str, body: bytes, *, has_token: bool) -> Trouble | None:
     """What Civitai means by refusing `url`, and what to do; None if it is nothing of its own."""
-    said = _said(body)
+    said, page = _said(body), _page(url)
     if status == 401:
-        return _unauthorized(said, has_token=has_token)
+        return _unauthorized(said, page, has_token=has_token)
     if status == 403:
-        return _forbidden(said, url)
+        return _forbidden(said, page, has_token=has_token)
     if status in {404, 410}:
-        return f"Civitai has no such file any more (HTTP {status}): it was taken down or replaced; see {_page(url)}"
+        text = f"Civitai has no such file any more (HTTP {status}): it was taken down or replaced; see {page}"
+        return Trouble("missing", text, page)
     return None
 
 
-def explain_login(*, has_token: bool) -> str:
+def explain_login(*, has_token: bool) -> Trouble:
     """Why the redirects led to the login."""
-    return _unauthorized({}, has_token=has_token)
+    return _unauthorized({}, None, has_token=has_token)
 
 
-def explain_page(url: str) -> str:
+def explain_page(url: str) -> Trouble:
     """Why a page came instead of the file, `url` being where the redirects led."""
-    return f"Civitai sent a page instead of the file: it may be in early access; see {_page(url)}"
+    page = _page(url)
+    text = f"Civitai sent a page instead of the file: it may be in early access; see {page}"
+    return Trouble("not_a_file", text, page)
 
 
-def _unauthorized(said: Mapping[str, str], *, has_token: bool) -> str:
+def _unauthorized(said: Mapping[str, str], page: str | None, *, has_token: bool) -> Trouble:
     if "disabled download" in said.get("message", "").lower():
-        return "the creator of this model does not allow it to be downloaded from Civitai"
+        text = "the creator of this model does not allow it to be downloaded from Civitai"
+        return Trouble("forbidden", text, page)
     if has_token:
-        return "Civitai refused CIVITAI_TOKEN: make a new one in the account settings there"
-    return "Civitai gives this file only to those who log in: set CIVITAI_TOKEN"
+        text = "Civitai refused CIVITAI_TOKEN: make a new one in the account settings there"
+    else:
+        text = "Civitai gives this file only to those who log in: set CIVITAI_TOKEN"
+    return Trouble("unauthorized", text, page, "CIVITAI_TOKEN")
 
 
-def _forbidden(said: Mapping[str, str], url: str) -> str:
+def _forbidden(said: Mapping[str, str], page: str, *, has_token: bool) -> Trouble:
     text = f"{said.get('error', '')} {said.get('message', '')}".strip()
     if text and "early access" not in text.lower():
-        return f"Civitai does not allow this download (HTTP 403): {redact(text)[:200]}"
+        text = f"Civitai does not allow this download (HTTP 403): {redact(text)[:200]}"
+        return Trouble("forbidden", text, page)
     certainly = "is" if text else "may be"
     deadline = re.match(r"\d{4}-\d\d-\d\d", said.get("deadline", ""))
     until = f" until {deadline[0]}" if deadline else ""
-    return (
+    text = (
         f"the model {certainly} in early access{until} (HTTP 403): "
-        f"wait, or buy it at {_page(url)} with the account that CIVITAI_TOKEN is of"
+        f"wait, or buy it at {page} with the account that CIVITAI_TOKEN is of"
     )
+    return Trouble("early_access", text, page, None if has_token else "CIVITAI_TOKEN")
 
 
 def _said(body: bytes) -> dict[str, str]:
@@ -105,6 +121,7 @@ def _version_of(parts: SplitResult) -> str:
             f"{SITE}{parts.path} is the page of a model, which may have several versions: "
             "choose one there, and take the link that ends in ?modelVersionId= and a number",
             permanent=True,
+            details={"kind": "not_a_file", "page": f"{SITE}{parts.path}"},
         )
     return versions[0]
 
@@ -116,7 +133,6 @@ def _api_link(version: str) -> str:
 def _page(url: str) -> str:
     """Where a person can look at the file of `url`."""
     path = urlsplit(url).path
-    version = _DOWNLOAD.fullmatch(path)
-    if version:
+    if version := _DOWNLOAD.fullmatch(path):
         return f"{SITE}/model-versions/{version[1]}"
     return f"{SITE}{path}" if _VERSION_PAGE.fullmatch(path) or _MODEL_PAGE.fullmatch(path) else SITE

@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from services.log import redact
 from services.sources.addresses import split
+from services.sources.troubles import Trouble
 
 SITE = "https://huggingface.co"
 
@@ -22,6 +23,8 @@ _FILE = re.compile(rf"(?:^|/)({_REPOSITORY})/resolve/([^/]+)/(.+)")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_REVISION = re.compile(rf"({re.escape(SITE)}/{_REPOSITORY}/resolve/)([^/?#]+)(/[^?#]+(?:\?[^#]*)?)")
+_SOME_PAGE = "the model's page"
 _TAKEN_DOWN = "Access to this resource is disabled."
 
 
@@ -53,38 +56,53 @@ def promise(headers: Mapping[str, str]) -> Promise:
     )
 
 
-def explain(status: int, url: str, headers: Mapping[str, str], *, has_token: bool) -> str | None:
+def pinned(url: str, commit: str) -> str | None:
+    """The address of the same file as it was at `commit`; None when `url` is no file of the hub or names a commit."""
+    found = _REVISION.fullmatch(link(url))
+    if found is None or _COMMIT.fullmatch(found[2]):
+        return None
+    return f"{found[1]}{commit}{found[3]}"
+
+
+def explain(status: int, url: str, headers: Mapping[str, str], *, has_token: bool) -> Trouble | None:
     """What the hub, or a mirror of it, means by refusing `url`, and what to do; None if it is nothing of its own."""
     code = headers.get("x-error-code", "")
     found = _FILE.search(split(url).path)
     repository, revision, file = (unquote(part) for part in found.groups()) if found else ("the repository", "", "")
+    page = f"{SITE}/{repository}" if found else None
     if code == "GatedRepo":
         return _gated(repository if found else None, status, has_token=has_token)
     if code == "EntryNotFound":
-        return f"{repository} has no file '{file}' at revision '{revision}' (HTTP {status}): check the link"
+        text = f"{repository} has no file '{file}' at revision '{revision}' (HTTP {status}): check the link"
+        return Trouble("missing", text, page)
     if code == "RevisionNotFound":
-        return f"{repository} has no revision '{revision}' (HTTP {status}): check the link"
+        return Trouble("missing", f"{repository} has no revision '{revision}' (HTTP {status}): check the link", page)
     if headers.get("x-error-message") == _TAKEN_DOWN:
-        return f"Hugging Face has taken {repository} down (HTTP {status})"
+        return Trouble("missing", f"Hugging Face has taken {repository} down (HTTP {status})")
     if code == "RepoNotFound" or (status == 401 and not has_token):
         remedy = "it is private and HF_TOKEN may not read it" if has_token else "it is private: set HF_TOKEN"
-        return f"{repository} does not exist (HTTP {status}): check the link; or {remedy}"
+        text = f"{repository} does not exist (HTTP {status}): check the link; or {remedy}"
+        return Trouble("missing", text, page, None if has_token else "HF_TOKEN")
     if status == 401:
-        return f"Hugging Face refused HF_TOKEN (HTTP 401): make a new one at {SITE}/settings/tokens"
-    return _forbidden(repository, headers, has_token=has_token) if status == 403 else None
+        page = f"{SITE}/settings/tokens"
+        text = f"Hugging Face refused HF_TOKEN (HTTP 401): make a new one at {page}"
+        return Trouble("unauthorized", text, page, "HF_TOKEN")
+    return _forbidden(repository, page, headers, has_token=has_token) if status == 403 else None
 
 
-def _gated(repository: str | None, status: int, *, has_token: bool) -> str:
+def _gated(repository: str | None, status: int, *, has_token: bool) -> Trouble:
     name = repository or "the model"
-    page = f"{SITE}/{repository}" if repository else "the model's page"
+    page = f"{SITE}/{repository}" if repository else None
+    text = f"{name} is gated (HTTP {status}): accept its licence at {page or _SOME_PAGE}"
     if has_token:
-        return f"{name} is gated (HTTP {status}): accept its licence at {page}, with the account that HF_TOKEN is of"
-    return f"{name} is gated (HTTP {status}): accept its licence at {page}, then set HF_TOKEN"
+        return Trouble("gated", f"{text}, with the account that HF_TOKEN is of", page)
+    return Trouble("gated", f"{text}, then set HF_TOKEN", page, "HF_TOKEN")
 
 
-def _forbidden(repository: str, headers: Mapping[str, str], *, has_token: bool) -> str:
+def _forbidden(repository: str, page: str | None, headers: Mapping[str, str], *, has_token: bool) -> Trouble:
     """A 403 without a code: a token that may not do this, for example. The hub's own words say more."""
     told = "".join(letter for letter in headers.get("x-error-message", "") if letter.isprintable())
     because = f": {redact(told)[:200]}" if told else ""
     whom = "HF_TOKEN" if has_token else "anyone without HF_TOKEN"
-    return f"Hugging Face does not let {whom} read {repository} (HTTP 403){because}"
+    text = f"Hugging Face does not let {whom} read {repository} (HTTP 403){because}"
+    return Trouble("forbidden", text, page, "HF_TOKEN")

@@ -8,10 +8,12 @@ from urllib.parse import SplitResult, urlsplit
 import services.sources.addresses as addresses
 import services.sources.civitai as civitai
 import services.sources.hugging_face as hugging_face
+from services.credentials import Credentials
 from services.errors import DownloadFailed
 from services.settings import Secret, Settings
 from services.sources.addresses import shown, split
 from services.sources.hugging_face import Promise
+from services.sources.troubles import Kind, Trouble
 
 # What no model is sent as.
 _PAGES = frozenset({"text/html", "application/xhtml+xml", "application/json", "application/xml", "text/xml"})
@@ -27,10 +29,11 @@ class Sources:
     private_hosts: bool
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> "Sources":
+    def from_settings(cls, settings: Settings, credentials: Credentials) -> "Sources":
+        """With the tokens of this moment: blocking."""
         return cls(
-            hf_token=settings.hf_token,
-            civitai_token=settings.civitai_token,
+            hf_token=credentials.get("huggingface"),
+            civitai_token=credentials.get("civitai"),
             hf_endpoint=settings.hf_endpoint,
             private_hosts=settings.download_private_hosts,
         )
@@ -40,10 +43,21 @@ class Sources:
 
         Raises DownloadFailed, permanent, for a page that does not say which file.
         """
-        url = hugging_face.link(civitai.link(url))
+        url = self.link(url)
         if self.hf_endpoint and url.startswith(hugging_face.SITE + "/"):
             return self.hf_endpoint + url.removeprefix(hugging_face.SITE)
         return url
+
+    def link(self, url: str) -> str:
+        """The address of the file itself, also where `url` is that of its page; no mirror in it.
+
+        Raises DownloadFailed, permanent, for a page that does not say which file.
+        """
+        return hugging_face.link(civitai.link(url))
+
+    def is_hugging_face(self, url: str) -> bool:
+        """Whether the hub or its mirror answers at `url`. Raises DownloadFailed for what is no address."""
+        return self._is_hugging_face(split(url))
 
     def headers(self, url: str) -> dict[str, str]:
         """The credentials for `url`. Asked anew for every hop of a redirect."""
@@ -83,8 +97,8 @@ class Sources:
         if civitai.is_login(split(url)):
             return self._login(status)
         temporary = status in {408, 425, 429} or status >= 500
-        text = self._own_words(status, url, headers or {}, body) or self._plain_words(status, url)
-        return DownloadFailed(text, permanent=not temporary, details={"status": status})
+        trouble = self._own_words(status, url, headers or {}, body) or self._plain_words(status, url)
+        return trouble.failure(permanent=not temporary, status=status)
 
     def not_the_file(self, url: str, content_type: str) -> DownloadFailed | None:
         """What it means when `url`, where the redirects led, answers 200 with `content_type`; None for a file."""
@@ -94,20 +108,19 @@ class Sources:
         if civitai.is_login(parts):
             return self._login(200)
         if parts.hostname in civitai.HOSTS:
-            text = civitai.explain_page(url)
+            trouble = civitai.explain_page(url)
         elif self._is_hugging_face(parts):
-            text = (
-                f"{parts.hostname} sent a page ({kind}) instead of the file: "
-                "take the file's own link, which has /resolve/ in it"
-            )
+            text = "take the file's own link, which has /resolve/ in it"
+            trouble = Trouble("not_a_file", f"{parts.hostname} sent a page ({kind}) instead of the file: {text}")
         else:
-            text = f"{parts.hostname} sent a page ({kind}) instead of the file: is a login or a licence needed?"
-        return DownloadFailed(text, permanent=True)
+            text = "is a login or a licence needed?"
+            trouble = Trouble("not_a_file", f"{parts.hostname} sent a page ({kind}) instead of the file: {text}")
+        return trouble.failure(permanent=True, status=200)
 
     def _login(self, status: int) -> DownloadFailed:
         """Whatever the login answers, the file is not there."""
-        text = civitai.explain_login(has_token=bool(self.civitai_token))
-        return DownloadFailed(text, permanent=True, details={"status": status})
+        trouble = civitai.explain_login(has_token=bool(self.civitai_token))
+        return trouble.failure(permanent=True, status=status)
 
     def _token(self, url: str) -> Secret | None:
         parts = split(url)
@@ -123,7 +136,7 @@ class Sources:
         sites = (hugging_face.SITE, self.hf_endpoint)
         return parts.hostname is not None and parts.hostname in {urlsplit(site).hostname for site in sites}
 
-    def _own_words(self, status: int, url: str, headers: Mapping[str, str], body: bytes) -> str | None:
+    def _own_words(self, status: int, url: str, headers: Mapping[str, str], body: bytes) -> Trouble | None:
         """What the host means, where it is one whose ways are known."""
         parts = split(url)
         if self._is_hugging_face(parts):
@@ -132,14 +145,17 @@ class Sources:
             return civitai.explain(status, url, body, has_token=bool(self.civitai_token))
         return None
 
-    def _plain_words(self, status: int, url: str) -> str:
+    def _plain_words(self, status: int, url: str) -> Trouble:
         """What the status means on any host."""
         host = split(url).hostname or shown(url)
         if status in {401, 403}:
-            return f"{host} does not allow this download (HTTP {status})"
+            kind: Kind = "unauthorized" if status == 401 else "forbidden"
+            return Trouble(kind, f"{host} does not allow this download (HTTP {status})")
         if status in {404, 410}:
-            return f"{host} has no such file (HTTP {status}): {shown(url)}"
+            return Trouble("missing", f"{host} has no such file (HTTP {status}): {shown(url)}")
         if status == 429:
-            more = "; it takes more with HF_TOKEN" if self._is_hugging_face(split(url)) and not self.hf_token else ""
-            return f"{host} takes no more requests for now (HTTP 429){more}"
-        return f"{host} answered HTTP {status}"
+            is_anonymous = self._is_hugging_face(split(url)) and not self.hf_token
+            more = "; it takes more with HF_TOKEN" if is_anonymous else ""
+            text = f"{host} takes no more requests for now (HTTP 429){more}"
+            return Trouble("unreachable", text, token="HF_TOKEN" if is_anonymous else None)
+        return Trouble("unreachable", f"{host} answered HTTP {status}")

@@ -1,4 +1,5 @@
 import contextlib
+import hashlib
 import http.client
 import socket
 import ssl
@@ -17,7 +18,8 @@ from services.errors import DownloadFailed
 from services.http_stream import MAX_REDIRECTS, Client, HttpStream
 from services.proxies import Proxies, Proxy
 from services.settings import Secret
-from services.sources import Sources
+from services.sources import Promise, Sources
+from tests.fakes.internet import Internet
 from tests.fakes.model_host import HuggingFace, ModelHost
 from tests.fakes.proxy import ForwardProxy
 from tests.running import free_ports
@@ -561,3 +563,68 @@ def test_what_is_exempt_goes_past_the_proxy(model_host: ModelHost) -> None:
         with Client(ANYWHERE, Proxies(made, made, exempt=("127.0.0.1",))) as client:
             assert read_all(client.get(model_host.add("/a", b"there"), {})) == b"there"
         assert proxy.heads == []
+
+
+def test_a_hub_promises_length_and_digest_without_its_store(internet: Internet) -> None:
+    url = internet.hugging_face.add("owner/name", "a.safetensors", b"content")
+    with Client(ANYWHERE, internet.proxies) as client:
+        stream = client.head(url)
+    digest = hashlib.sha256(b"content").hexdigest()
+    assert stream.promise == Promise(7, digest, internet.hugging_face.commit("owner/name"))
+    assert internet.asked("HEAD") == ["/owner/name/resolve/main/a.safetensors"]
+    assert internet.store.requests == []
+
+
+def test_a_repository_that_was_renamed_is_followed_within_the_hub(internet: Internet) -> None:
+    internet.hugging_face.add("new/name", "a.safetensors", b"content")
+    internet.hugging_face.renamed["old/name"] = "new/name"
+    with Client(ANYWHERE, internet.proxies) as client:
+        stream = client.head("https://huggingface.co/old/name/resolve/main/a.safetensors")
+    assert stream.promise.size_bytes == 7
+    assert internet.asked("HEAD") == [f"/{name}/name/resolve/main/a.safetensors" for name in ("old", "new")]
+    assert internet.store.requests == []
+
+
+def test_a_small_file_of_a_hub_has_a_commit_and_no_digest(internet: Internet) -> None:
+    url = internet.hugging_face.add("owner/name", "config.yaml", b"content", small=True)
+    with Client(ANYWHERE, internet.proxies) as client:
+        stream = client.head(url)
+    assert (stream.status, stream.headers["content-length"]) == (200, "7")
+    assert stream.promise == Promise(commit=internet.hugging_face.commit("owner/name"))
+
+
+def test_elsewhere_redirects_are_followed_to_their_end(model_host: ModelHost) -> None:
+    model_host.add("/here", b"", redirect="/there")
+    model_host.add("/there", b"content")
+    with Client(ANYWHERE) as client:
+        stream = client.head(model_host.url("/here"))
+    assert (stream.status, stream.headers["content-length"], stream.promise) == (200, "7", Promise())
+    assert [request.method for request in model_host.requests] == ["HEAD", "HEAD"]
+
+
+def test_heads_share_a_line(model_host: ModelHost) -> None:
+    urls = [model_host.add(f"/{name}", b"content") for name in "abc"]
+    with Client(ANYWHERE) as client:
+        assert [client.head(url).status for url in urls] == [200] * 3
+    assert len({request.client_port for request in model_host.requests}) == 1
+
+
+def test_a_head_that_goes_in_circles_ends(model_host: ModelHost) -> None:
+    url = model_host.add("/a", b"", endless_redirects=True)
+    with Client(ANYWHERE) as client, pytest.raises(DownloadFailed, match="redirects"):
+        client.head(url)
+
+
+def test_a_head_is_vetted_at_every_hop(hosts: dict[str, TlsHost]) -> None:
+    hosts["cdn.example"].add("/a", b"", redirect="https://127.0.0.1/a")
+    with Client(with_tokens(hosts)) as client, pytest.raises(DownloadFailed, match="internal network"):
+        client.head("https://cdn.example/a")
+
+
+def test_a_head_takes_no_token_along_to_another_host(hosts: dict[str, TlsHost]) -> None:
+    hosts["huggingface.co"].add("/a", b"", redirect="https://cdn.example/a")
+    hosts["cdn.example"].add("/a", b"content")
+    with Client(with_tokens(hosts)) as client:
+        client.head("https://huggingface.co/a")
+    sent = [hosts[name].requests[0].headers.get("authorization") for name in ("huggingface.co", "cdn.example")]
+    assert sent == ["Bearer hf-canary", None]

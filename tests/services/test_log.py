@@ -232,10 +232,15 @@ def test_no_token_and_no_signature_is_logged(text: str) -> None:
     assert "canary" not in redact(text)
 
 
+def test_a_token_of_hugging_face_is_known_wherever_it_stands() -> None:
+    assert redact(f'{{"said": "hf_{"Canary9" * 5} is wrong"}}') == '{"said": "hf_*** is wrong"}'
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "https://huggingface.co/a/b/resolve/main/c.safetensors",
+        "https://huggingface.co/a/b/resolve/main/hf_canary_model_with_a_long_name_v2.safetensors",
         "https://cdn.example/a?download=true&page=2",
         "the token was refused",
         "3 tokens",

@@ -526,6 +526,35 @@ def test_hugging_face_says_what_is_missing(
     assert (answer.status_code, answer.headers["x-error-code"]) == (404, code)
 
 
+def test_hugging_face_keeps_every_version_of_a_file(hugging_face: HuggingFace, model_host: ModelHost) -> None:
+    url = hugging_face.add("owner/name", "a", DATA)
+    first = hugging_face.commit("owner/name")
+    hugging_face.add("owner/name", "a", b"next")
+    assert hugging_face.commit("owner/name") != first
+    assert httpx.get(url, follow_redirects=True).content == b"next"
+    assert httpx.get(model_host.url(f"/owner/name/resolve/{first}/a"), follow_redirects=True).content == DATA
+
+
+def test_hugging_face_sends_a_small_file_itself(hugging_face: HuggingFace) -> None:
+    answer = httpx.get(hugging_face.add("owner/name", "a.yaml", b"small", small=True))
+    assert (answer.status_code, answer.content, "x-linked-etag" in answer.headers) == (200, b"small", False)
+
+
+def test_hugging_face_leads_to_the_new_name_of_a_repository(hugging_face: HuggingFace, model_host: ModelHost) -> None:
+    hugging_face.add("new/name", "a", DATA)
+    hugging_face.renamed["old/name"] = "new/name"
+    answer = httpx.head(model_host.url("/old/name/resolve/main/a"))
+    assert (answer.status_code, answer.headers["location"]) == (307, "/new/name/resolve/main/a")
+
+
+@pytest.mark.parametrize(("token", "status"), [("knows", 200), ("lacks", 200), ("canary", 401), ("", 401)])
+def test_hugging_face_says_whose_a_token_is(
+    token: str, status: int, hugging_face: HuggingFace, model_host: ModelHost
+) -> None:
+    answer = httpx.get(model_host.url("/api/whoami-v2"), headers=bearer(token))
+    assert (answer.status_code, answer.json().get("name")) == (status, "someone" if status == 200 else None)
+
+
 @pytest.fixture
 def civitai(model_host: ModelHost, other_host: ModelHost) -> Civitai:
     return Civitai(model_host, other_host, tokens=frozenset({"knows"}), link_uses=1)
@@ -561,6 +590,34 @@ def test_civitai_keeps_early_access_to_itself(civitai: Civitai) -> None:
 
 def test_civitai_does_not_know_every_version(civitai: Civitai, model_host: ModelHost) -> None:
     assert httpx.get(model_host.url("/api/download/models/8")).status_code == 404
+
+
+def test_civitai_describes_a_version(civitai: Civitai, model_host: ModelHost) -> None:
+    civitai.add(7, DATA, model_type="LORA", about={"name": "a.safetensors"})
+    said = httpx.get(model_host.url("/api/v1/model-versions/7")).json()
+    (file,) = said["files"]
+    assert (said["model"]["type"], file["name"], file["primary"]) == ("LORA", "a.safetensors", True)
+    assert file["sizeKB"] * 1024 == len(DATA)
+    assert len(file["hashes"]["SHA256"]) == 64
+    assert httpx.get(model_host.url("/api/v1/model-versions/8")).status_code == 404
+
+
+def test_civitai_sends_the_file_that_the_query_means(civitai: Civitai) -> None:
+    url = civitai.add(7, DATA)
+    civitai.add_file(7, b"vae", about={"type": "VAE"})
+    assert httpx.get(f"{url}?type=VAE", follow_redirects=True).content == b"vae"
+    assert httpx.get(url, follow_redirects=True).content == DATA
+
+
+@pytest.mark.parametrize(("token", "status"), [("knows", 200), ("canary", 401), ("", 401)])
+def test_civitai_says_whose_a_token_is(token: str, status: int, civitai: Civitai, model_host: ModelHost) -> None:
+    answer = httpx.get(model_host.url("/api/v1/me"), headers=bearer(token))
+    assert (answer.status_code, answer.json().get("username")) == (status, "someone" if status == 200 else None)
+
+
+def test_a_host_may_not_know_head(add: Add, client: httpx.Client) -> None:
+    url = add(head_status=405)
+    assert (client.head(url).status_code, client.get(url).status_code) == (405, 200)
 
 
 @contextlib.contextmanager

@@ -128,8 +128,24 @@ def test_the_secret_itself_wins_over_its_file(tmp_path: Path) -> None:
 
 def test_a_blank_secret_does_not_hide_its_file(tmp_path: Path) -> None:
     file = tmp_path / "secret"
-    file.write_text("from the file")
-    assert load({"HF_TOKEN": " ", "HF_TOKEN_FILE": str(file)}).hf_token.reveal() == "from the file"
+    file.write_text("from-the-file")
+    assert load({"HF_TOKEN": " ", "HF_TOKEN_FILE": str(file)}).hf_token.reveal() == "from-the-file"
+
+
+@pytest.mark.parametrize("name", ["HF_TOKEN", "CIVITAI_TOKEN"])
+@pytest.mark.parametrize(
+    "text", ["canary with a space", "can\nary", "can\tary", "can\x00ary", "c\u00e4nary", "canary\u200b"]
+)
+def test_a_token_that_no_header_can_hold_is_refused_without_being_repeated(
+    name: str, text: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text(text)
+    for environ in ({name: text}, {f"{name}_FILE": str(file)}):
+        found = problems(environ)
+        assert set(found) == {name}
+        assert "copy it anew" in found[name]
+        assert "nary" not in found[name]
 
 
 def test_a_secret_file_that_cannot_be_read_is_named() -> None:

@@ -1,12 +1,16 @@
 import json
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from services.credentials import Credentials
 from services.errors import DownloadFailed
 from services.settings import Secret, load
-from services.sources import Promise, Sources, is_public
+from services.sources import Promise, Sources, Trouble, is_public
+from services.sources.hugging_face import pinned
+from services.workspace import Workspace
 
 
 def sources(**changes: object) -> Sources:
@@ -145,9 +149,9 @@ def test_the_page_of_a_model_on_civitai_does_not_say_which_file(query: str) -> N
     assert caught.value.permanent
 
 
-def test_the_rules_come_from_the_settings() -> None:
+def test_the_rules_come_from_the_settings(tmp_path: Path) -> None:
     settings = load({"HF_TOKEN": "t", "HF_ENDPOINT": "https://mirror.example", "DOWNLOAD_PRIVATE_HOSTS": "on"})
-    made = Sources.from_settings(settings)
+    made = Sources.from_settings(settings, Credentials(settings, Workspace(tmp_path)))
     assert (made.hf_token.reveal(), made.hf_endpoint, made.private_hosts) == ("t", "https://mirror.example", True)
 
 
@@ -343,7 +347,7 @@ def test_a_refusal_says_what_to_do_and_whether_trying_again_can_help(
     refusal = given.refusal(status, url)
     assert words in refusal.message
     assert refusal.permanent is permanent
-    assert refusal.details == {"status": status}
+    assert refusal.details["status"] == status
 
 
 BAD_TOKEN = {"x-error-message": "Invalid credentials in Authorization header"}
@@ -503,3 +507,100 @@ def test_no_refusal_tells_a_token_or_a_signature(status: int, url: str) -> None:
     told = "https://a.example/?token=canary"
     body = json.dumps({"error": told, "message": told}).encode()
     assert "canary" not in given.refusal(status, f"{url}?sig=canary#canary", {"x-error-message": told}, body).message
+
+
+GATED = {"x-error-code": "GatedRepo"}
+EARLY = b'{"error":"Early Access"}'
+
+
+@pytest.mark.parametrize(
+    ("status", "url", "headers", "body", "trouble"),
+    [
+        (401, HF, GATED, b"", ("gated", "https://huggingface.co/a/b", "HF_TOKEN")),
+        (401, HF, {}, b"", ("missing", "https://huggingface.co/a/b", "HF_TOKEN")),
+        (404, HF, {"x-error-code": "RepoNotFound"}, b"", ("missing", "https://huggingface.co/a/b", "HF_TOKEN")),
+        (404, HF, {"x-error-code": "EntryNotFound"}, b"", ("missing", "https://huggingface.co/a/b", None)),
+        (404, HF, {"x-error-code": "RevisionNotFound"}, b"", ("missing", "https://huggingface.co/a/b", None)),
+        (403, HF, DISABLED, b"", ("missing", None, None)),
+        (403, HF, {}, b"", ("forbidden", "https://huggingface.co/a/b", "HF_TOKEN")),
+        (429, HF, {}, b"", ("unreachable", None, "HF_TOKEN")),
+        (401, CIVITAI, {}, b"", ("unauthorized", "https://civitai.com/model-versions/1", "CIVITAI_TOKEN")),
+        (403, CIVITAI, {}, EARLY, ("early_access", "https://civitai.com/model-versions/1", "CIVITAI_TOKEN")),
+        (403, CIVITAI, {}, b'{"error":"No"}', ("forbidden", "https://civitai.com/model-versions/1", None)),
+        (404, CIVITAI, {}, b"", ("missing", "https://civitai.com/model-versions/1", None)),
+        (401, OTHER, {}, b"", ("unauthorized", None, None)),
+        (403, OTHER, {}, b"", ("forbidden", None, None)),
+        (404, OTHER, {}, b"", ("missing", None, None)),
+        (500, OTHER, {}, b"", ("unreachable", None, None)),
+    ],
+)
+def test_a_refusal_says_for_programs_what_is_the_matter(
+    status: int, url: str, headers: dict[str, str], body: bytes, trouble: tuple[str, str | None, str | None]
+) -> None:
+    found = Trouble.of(sources(hf_token=Secret(""), civitai_token=Secret("")).refusal(status, url, headers, body))
+    assert (found.kind, found.page, found.token) == trouble
+
+
+@pytest.mark.parametrize(
+    ("status", "url", "headers", "body", "trouble"),
+    [
+        (403, HF, GATED, b"", ("gated", "https://huggingface.co/a/b", None)),
+        (401, HF, BAD_TOKEN, b"", ("unauthorized", "https://huggingface.co/settings/tokens", "HF_TOKEN")),
+        (404, HF, {"x-error-code": "RepoNotFound"}, b"", ("missing", "https://huggingface.co/a/b", None)),
+        (401, CIVITAI, {}, b"", ("unauthorized", "https://civitai.com/model-versions/1", "CIVITAI_TOKEN")),
+        (403, CIVITAI, {}, EARLY, ("early_access", "https://civitai.com/model-versions/1", None)),
+    ],
+)
+def test_a_token_that_is_set_already_is_asked_for_only_where_another_helps(
+    status: int, url: str, headers: dict[str, str], body: bytes, trouble: tuple[str, str | None, str | None]
+) -> None:
+    found = Trouble.of(sources().refusal(status, url, headers, body))
+    assert (found.kind, found.page, found.token) == trouble
+
+
+@pytest.mark.parametrize("url", [OTHER, HF, "https://civitai.com/model-versions/1"])
+def test_a_page_is_told_from_a_refusal(url: str) -> None:
+    failure = sources().not_the_file(url, "text/html")
+    assert failure is not None
+    assert Trouble.of(failure).kind == "not_a_file"
+
+
+def test_a_login_in_place_of_the_file_asks_for_a_token() -> None:
+    failure = sources(civitai_token=Secret("")).not_the_file("https://auth.civitai.com/login", "text/html")
+    assert failure is not None
+    assert (Trouble.of(failure).kind, Trouble.of(failure).token) == ("unauthorized", "CIVITAI_TOKEN")
+
+
+@pytest.mark.parametrize(("permanent", "kind"), [(True, "forbidden"), (False, "unreachable")])
+def test_a_failure_that_no_host_named_is_told_all_the_same(permanent: bool, kind: str) -> None:
+    assert Trouble.of(DownloadFailed("said", permanent=permanent)) == Trouble(kind, "said")  # type: ignore[arg-type]
+
+
+def test_the_page_of_a_model_that_does_not_say_which_file_is_no_file() -> None:
+    with pytest.raises(DownloadFailed) as caught:
+        sources().link("https://civitai.com/models/12")
+    trouble = Trouble.of(caught.value)
+    assert (trouble.kind, trouble.page) == ("not_a_file", "https://civitai.com/models/12")
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        (HF, f"https://huggingface.co/a/b/resolve/{COMMIT}/c.safetensors"),
+        (f"{HF}?download=true", f"https://huggingface.co/a/b/resolve/{COMMIT}/c.safetensors?download=true"),
+        (HF.replace("/resolve/", "/blob/"), f"https://huggingface.co/a/b/resolve/{COMMIT}/c.safetensors"),
+        (
+            "https://huggingface.co/datasets/a/b/resolve/refs%2Fpr%2F1/d/c.gguf",
+            f"https://huggingface.co/datasets/a/b/resolve/{COMMIT}/d/c.gguf",
+        ),
+    ],
+)
+def test_an_address_is_pinned_to_a_commit(url: str, address: str) -> None:
+    assert pinned(url, COMMIT) == address
+
+
+@pytest.mark.parametrize(
+    "url", [HF.replace("main", COMMIT), CIVITAI, OTHER, f"{OTHER}?{HF}", "https://huggingface.co/a/b"]
+)
+def test_what_has_no_revision_to_replace_is_not_pinned(url: str) -> None:
+    assert pinned(url, "ef" * 20) is None

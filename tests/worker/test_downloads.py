@@ -5,18 +5,21 @@ from pathlib import Path
 
 import pytest
 import redis
+from msgspec.structs import replace
 
 from services.artifacts import Artifact
 from services.connections import redis_client
+from services.credentials import Credentials
 from services.errors import DownloadFailed, NotEnoughSpace
 from services.installs import Installs
 from services.model_folders import KNOWN_FOLDERS
 from services.presets import Preset
 from services.progress import CHANNEL, FileProgress, ProgressBoard, decode
-from services.settings import Settings
+from services.settings import Secret, Settings, load
 from services.verified import VerifiedFiles
 from services.workspace import Workspace
 from tests.fakes.faulty_volume import MountedVolume, mounted
+from tests.fakes.internet import Internet
 from tests.fakes.model_host import ModelHost
 from worker import downloads
 
@@ -120,3 +123,18 @@ def test_a_finished_file_is_verified_as_soon_as_there_is_room(wanted: Artifact, 
     volume.fault("none")
     fetch(wanted)
     assert set(VerifiedFiles(Workspace(volume.root)).holding_for([wanted])) == {wanted.id}
+
+
+def test_a_token_that_was_saved_meanwhile_helps_the_next_try(
+    wanted: Artifact, volume: MountedVolume, internet: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{internet.proxy.port}")
+    workspace = Workspace(volume.root)
+    gated = replace(wanted, url=internet.hugging_face.add("gated/model", "a.ckpt", CONTENT, gated=True))
+    with pytest.raises(DownloadFailed) as caught:
+        fetch(gated)
+    assert (caught.value.details["kind"], caught.value.details["token"]) == ("gated", "HF_TOKEN")
+    Credentials(load({}), workspace).put("huggingface", Secret("knows"))
+    Installs(workspace).retry_file(wanted.id)
+    fetch(gated)
+    assert set(VerifiedFiles(workspace).holding_for([wanted])) == {wanted.id}

@@ -82,6 +82,8 @@ class Handler(BaseHTTPRequestHandler):
             return Short(429, headers, behaviour.body)
         if behaviour.status is not None and behaviour.is_due("status", self._host.count(f"status {request.path}")):
             return Short(behaviour.status, headers, behaviour.body)
+        if behaviour.head_status is not None and request.method == "HEAD":
+            return Short(behaviour.head_status, headers, behaviour.body)
         if behaviour.needs_signature:
             signature = parse_qs(request.query).get("signature", [""])[0]
             if not self._host.use_signature(request.path, signature):

@@ -44,6 +44,7 @@ class Behaviour:
     status: int | None = _fault(None, "answer this status instead of the file")
     status_times: int = _fault(ALWAYS, "how often the status is answered before the file always is")
     status_every: int = _fault(1, "only every n-th request gets the status")
+    head_status: int | None = _fault(None, "answer this status to HEAD, which some hosts do not know")
     retry_after: float | None = _fault(None, "seconds for the Retry-After header of a refusal")
     retry_after_date: bool = _fault(False, "say the time of Retry-After as a date")
     body: bytes = _fault(b"", "what stands in an answer that is not the file")
