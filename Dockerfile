@@ -179,7 +179,9 @@ RUN --mount=type=bind,from=uv,source=/uv,target=/usr/local/bin/uv \
     uv venv --quiet --python /opt/python/bin/python3 /app/suite-venv \
     && uv pip install --quiet --python /app/suite-venv --no-deps --require-hashes -r /build/requirements.lock \
     # supervisorctl finds it there by itself
-    && mkdir /app/suite-venv/etc && ln -s /var/lib/suite/state/supervisord.conf /app/suite-venv/etc/supervisord.conf
+    && mkdir /app/suite-venv/etc && ln -s /var/lib/suite/state/supervisord.conf /app/suite-venv/etc/supervisord.conf \
+    # the suite's code comes later; PATH looks here first
+    && ln -s /app/tools/preset-manager /app/suite-venv/bin/preset-manager
 
 FROM ${NODE_IMAGE} AS dashboard-builder
 WORKDIR /app
@@ -199,6 +201,7 @@ COPY presets presets
 COPY bootstrap bootstrap
 COPY services services
 COPY worker worker
+COPY tools tools
 COPY dashboard dashboard
 COPY --from=dashboard-builder /app/dashboard/static dashboard/static
 RUN rm -rf dashboard/build.mjs dashboard/scripts dashboard/styles \
