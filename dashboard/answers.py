@@ -96,8 +96,8 @@ def whole_number(request: Request, name: str, default: int, low: int, high: int)
 
 
 def yes_or_no(request: Request, name: str, default: bool) -> bool:
-    """The query's `name`, true or false. Raises InvalidRequest."""
+    """The query's `name`: true or false, 1 or 0. Raises InvalidRequest."""
     text = request.query_params.get(name, str(default)).lower()
-    if text not in {"true", "false"}:
+    if text not in {"true", "false", "1", "0"}:
         raise InvalidRequest(f"'{name}' must be true or false")
-    return text == "true"
+    return text in {"true", "1"}

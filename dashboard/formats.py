@@ -59,6 +59,13 @@ def ago_text(timestamp: float | None, now: float | None = None) -> str:
     return f"{moment.day} {_MONTHS[moment.month - 1]} {moment.year}"
 
 
+def parameters_text(number: int) -> str:
+    """A model's parameters as its makers say it: ``"860M"``, ``"2.6B"``, ``"14B"``."""
+    unit, letter = (1e9, "B") if number >= 999_500_000 else (1e6, "M")
+    value = number / unit
+    return f"{_half_up(value, 10 if value < 9.95 and letter == 'B' else 1):g}{letter}"
+
+
 def percent_text(percent: float | None) -> str:
     """Percent without decimals, rounded down so that only what is complete reads ``"100%"``; empty for None."""
     return "" if percent is None else f"{math.floor(percent)}%"
@@ -93,6 +100,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "speed": speed_text,
     "duration": duration_text,
     "ago": ago_text,
+    "parameters": parameters_text,
     "percent": percent_text,
     "short_name": short_name,
 }

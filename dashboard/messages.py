@@ -7,21 +7,25 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from dashboard.formats import duration_text, speed_text
-from services import installs, standing
+from dashboard.shelf import Shelf
+from services import installs, standing, vram
+from services.base_models import Source
 from services.boot import Step
-from services.catalogue import Catalogue, Problem
+from services.catalogue import Catalogue
 from services.gpus import Gpu
 from services.health import ComfyUIHealth
 from services.installs import View
 from services.metrics import Cpu, Memory, Network
+from services.model_facts import ModelFact, ModelFacts
+from services.model_headers import format_of
 from services.models import ModelFile
-from services.presets import Kind, Preset
+from services.presets import Kind, Origin, Preset, Problem
 from services.processes import Process
 from services.progress import FileState
+from services.removals import Kept
 from services.runs import QueueItem, Run
 from services.schedule import Schedule
 from services.standing import InstallStatus, PresetState
-from services.verified import Verified
 from services.volume import State
 
 
@@ -34,15 +38,26 @@ class InstallMessage(InstallStatus, frozen=True, kw_only=True):
 
 
 class PresetSummary(Struct, frozen=True):
-    """`workflow`: its name for `/api/workflows/{name}` and `execute`."""
+    """`workflow`: its name for `/api/workflows/{name}` and `execute`, for those that can be run from here.
+
+    `origin`: official ones are ComfyUI's own templates, and carry what its index says of them: `usage` (how often one
+    is run, of no unit), `open_source`, `min_comfyui_version`, `tutorial`. `estimated_bytes`: to show while
+    `size_bytes` is not known. `weights_bytes`: what of it is in a card's memory at the same time, at least;
+    `vram_bytes`: as measured.
+    """
 
     id: str
+    aliases: tuple[str, ...]
+    origin: Origin
     name: str
     kind: Kind
     description: str
     tags: tuple[str, ...]
     size_bytes: int | None
+    estimated_bytes: int | None
     vram_bytes: int | None
+    weights_bytes: int | None
+    usage: int | None
     file_count: int
     files_present: int
     missing_bytes: int | None
@@ -72,6 +87,9 @@ class PresetDetail(PresetSummary, frozen=True, kw_only=True):
     files: tuple[PresetFile, ...]
     licence: str | None
     source: str | None
+    open_source: bool | None
+    min_comfyui_version: str | None
+    tutorial: str | None
 
 
 class PresetList(Struct, frozen=True):
@@ -93,15 +111,13 @@ class ScheduleMessage(Struct, frozen=True):
     order: tuple[str, ...]
 
 
-class Kept(Struct, frozen=True):
-    name: str
-    reason: str
-
-
 class Uninstalled(Struct, frozen=True):
+    """`dry_run`: nothing was done; this is what would be."""
+
     removed: tuple[str, ...]
     kept: tuple[Kept, ...]
     freed_bytes: int
+    dry_run: bool
 
 
 class Checked(Struct, frozen=True):
@@ -110,23 +126,43 @@ class Checked(Struct, frozen=True):
 
 
 class Model(Struct, frozen=True):
-    """`verified`: None until someone computed its digest. `presets`: ids of those that bring it. `root`: the tree it
-    lies in, relative to the volume; what lies in another than `models` cannot be deleted."""
+    """`root`: the tree it lies in, relative to the volume; what lies in another than `models` cannot be deleted.
+
+    Of the head of the file, None until it was read: `format`, `dtype` (of most of its bytes), `parameters`,
+    `base_model` and what told that, `problem` (why it cannot be loaded).
+    `verified`, `sha256`: None until someone computed its digest. `presets`: ids of those that bring it; `installed_by`:
+    of those that would break without it. `workflows`: names of the saved ones that name it. `last_used`: by a run, Unix
+    seconds.
+    """
 
     id: str
     folder: str
     name: str
     size_bytes: int
     modified: float
+    format: str
+    dtype: str | None
+    parameters: int | None
+    base_model: str | None
+    base_model_from: Source | None
+    problem: str | None
+    sha256: str | None
     verified: Checked | None
     presets: tuple[str, ...]
+    installed_by: tuple[str, ...]
+    workflows: tuple[str, ...]
+    last_used: float | None
     root: str
 
 
 class ModelList(Struct, frozen=True):
+    """`total` and `total_bytes`: of all that match. `is_complete`: False while the volume is read for the first time;
+    more will come."""
+
     models: tuple[Model, ...]
     total: int
     total_bytes: int
+    is_complete: bool
 
 
 class ModelType(Struct, frozen=True):
@@ -207,6 +243,9 @@ def preset_detail(preset: Preset, status: InstallStatus, catalogue: Catalogue) -
         files=files,
         licence=preset.licence,
         source=preset.source,
+        open_source=preset.open_source,
+        min_comfyui_version=preset.min_comfyui_version,
+        tutorial=preset.tutorial,
     )
 
 
@@ -233,23 +272,31 @@ def schedule_message(schedule: Schedule) -> ScheduleMessage:
     return ScheduleMessage(schedule.is_paused, schedule.preset_ids)
 
 
-def models(files: Iterable[ModelFile], verified: dict[str, Verified], catalogue: Catalogue) -> tuple[Model, ...]:
-    owners: dict[str, list[str]] = {}
-    for preset in catalogue:
-        for artifact in preset.files:
-            owners.setdefault(artifact.id, []).append(preset.id)
-    return tuple(
-        Model(
-            id=file.id,
-            folder=file.folder,
-            name=file.name,
-            size_bytes=file.size_bytes,
-            modified=file.mtime_ns / 1e9,
-            verified=Checked(record.sha256, record.checked_against) if (record := verified.get(file.id)) else None,
-            presets=tuple(owners.get(file.id, ())),
-            root=file.root,
-        )
-        for file in files
+def models(files: Iterable[ModelFile], shelf: Shelf, facts: ModelFacts) -> tuple[Model, ...]:
+    return tuple(_model(file, shelf, facts.get(file)) for file in files)
+
+
+def _model(file: ModelFile, shelf: Shelf, fact: ModelFact | None) -> Model:
+    record, presets = shelf.view.verified.get(file.id), shelf.catalogue.presets_with(file.id)
+    return Model(
+        id=file.id,
+        folder=file.folder,
+        name=file.name,
+        size_bytes=file.size_bytes,
+        modified=file.mtime_ns / 1e9,
+        format=fact.format if fact else format_of(file.name),
+        dtype=fact.dtype if fact else None,
+        parameters=fact.parameters if fact else None,
+        base_model=fact.base_model if fact else None,
+        base_model_from=fact.base_model_from if fact else None,
+        problem=fact.problem if fact else None,
+        sha256=record.sha256 if record else None,
+        verified=Checked(record.sha256, record.checked_against) if record else None,
+        presets=tuple(preset.id for preset in presets),
+        installed_by=tuple(preset.id for preset in installs.users_of(file.id, presets, shelf.view)),
+        workflows=shelf.references.of(file.folder, file.name),
+        last_used=shelf.last_used.get(file.id),
+        root=file.root,
     )
 
 
@@ -258,12 +305,17 @@ def _summary(preset: Preset, status: InstallStatus) -> dict[str, Any]:
     missing = [file.bytes_total for file in status.files if file.state != "present"]
     return {
         "id": preset.id,
+        "aliases": preset.aliases,
+        "origin": preset.origin,
         "name": preset.name,
         "kind": preset.kind,
         "description": preset.description,
         "tags": preset.tags,
         "size_bytes": status.bytes_total,
+        "estimated_bytes": preset.estimated_bytes,
         "vram_bytes": preset.vram_bytes,
+        "weights_bytes": vram.weights_bytes(preset.files),
+        "usage": preset.usage,
         "file_count": len(preset.files),
         "files_present": sum(file.state == "present" for file in status.files),
         "missing_bytes": None if None in missing else sum(size for size in missing if size),

@@ -7,18 +7,24 @@ from typing import Any
 
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from msgspec.structs import asdict
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from dashboard.answers import whole_number
-from dashboard.api.models import OFFSET_MAX
+from dashboard.answers import whole_number, yes_or_no
+from dashboard.api.models import OFFSET_MAX, model_query
 from dashboard.formats import FILTERS
 from dashboard.live.queue import queue_message
-from dashboard.messages import download_list, models, preset_detail, preset_list
+from dashboard.messages import PresetSummary, download_list, models, preset_detail, preset_list
 from dashboard.suite import Suite, suite_of
 from services import dev_tools, settings, standing
+from services.errors import WorkspaceUnavailable
 from services.health import log_tail
+from services.hub_accounts import Credential
+from services.model_folders import KNOWN_FOLDERS
 from services.models import folder_sizes
+from services.plans import Plan
+from services.presets import Preset
 from services.settings import APP_DIR
 
 VERSION = "0.1.0"
@@ -28,6 +34,8 @@ MODELS_PER_PAGE = 100
 OUTPUTS = 24
 SUGGESTIONS = 3
 THEMES = frozenset({"light", "dark"})
+# The states of a preset in which it can be installed.
+_PLANNED = frozenset({"available", "partial", "cancelled", "failed"})
 
 
 @functools.cache
@@ -68,33 +76,63 @@ async def home(request: Request) -> Response:
 
 
 async def presets(request: Request) -> Response:
-    shelf = await suite_of(request).library.shelf()
+    suite = suite_of(request)
+    shelf = await suite.library.shelf()
     listed = preset_list(shelf.catalogue, shelf.view)
-    selected = None
+    selected, plan = None, None
     if preset_id := request.path_params.get("preset_id"):
         preset = shelf.catalogue.get(preset_id)
         selected = preset_detail(preset, standing.status(preset, shelf.view), shelf.catalogue)
-    context = {"presets": listed.presets, "problems": listed.problems, "selected": selected}
+        if selected.state in _PLANNED:
+            plan = await _plan(request, suite, preset)
+    files = plan.files if plan else ()
+    troubles = [file.trouble.message for file in files if file.trouble and file.trouble.kind == "unreachable"]
+    context = {
+        "presets": sorted(listed.presets, key=_by_interest),
+        "problems": listed.problems,
+        "selected": selected,
+        "plan": plan,
+        "planned": {file.id: file for file in files},
+        "is_asking": selected is not None and selected.state in _PLANNED and plan is None,
+        "unreachable": troubles[0] if troubles else None,
+    }
     return await _page(request, "presets", "Presets", context)
 
 
+async def _plan(request: Request, suite: Suite, preset: Preset) -> Plan | None:
+    """None: the hosts have to be asked first, which the page does when it is shown."""
+    try:
+        if yes_or_no(request, "plan", default=False):
+            return await suite.planner.plan(preset, await suite.gpu_bytes())
+        return await suite.planner.known(preset, await suite.gpu_bytes())
+    except WorkspaceUnavailable:
+        return None
+
+
+def _by_interest(preset: PresetSummary) -> tuple[int, int, str]:
+    """One's own, those that can be run from here, then the official ones that are run most."""
+    return {"user": 0, "curated": 1, "official": 2}[preset.origin], -(preset.usage or 0), preset.name.lower()
+
+
 async def models_page(request: Request) -> Response:
-    shelf = await suite_of(request).library.shelf()
-    query = request.query_params
-    folder, search = query.get("folder", ""), query.get("search", "")
+    suite = suite_of(request)
+    listing, facts, query = await suite.library.listing(), suite.library.facts, model_query(request)
     offset = whole_number(request, "offset", 0, 0, OFFSET_MAX)
-    found = shelf.find_models(folder, search)
-    shown = found[offset : offset + MODELS_PER_PAGE]
+    shelf, found = listing.shelf, listing.find(query)
     types = [
         {"folder": name, "count": count, "size_bytes": size}
         for name, (count, size) in sorted(folder_sizes(shelf.models.values()).items())
     ]
     context = {
-        "models": models(shown, dict(shelf.view.verified), shelf.catalogue),
+        "models": models(found.files[offset : offset + MODELS_PER_PAGE], shelf, facts),
         "types": types,
-        "total": len(found),
-        "total_bytes": sum(file.size_bytes for file in found),
-        "query": {"folder": folder, "search": search, "offset": offset, "limit": MODELS_PER_PAGE},
+        "total": len(found.files),
+        "total_bytes": found.total_bytes,
+        "unchecked": len(shelf.models) - len(shelf.view.verified),
+        "wasted_bytes": sum(group.wasted_bytes for group in listing.duplicates()),
+        "is_complete": shelf.is_complete,
+        "folders": KNOWN_FOLDERS,
+        "query": {**asdict(query), "offset": offset, "limit": MODELS_PER_PAGE},
     }
     return await _page(request, "models", "Models", context)
 
@@ -110,9 +148,18 @@ async def settings_page(request: Request) -> Response:
     context = {
         "settings": _settings_rows(suite.settings),
         "tokens": [{"id": t.id, "name": t.name, "created_at": t.created_at} for t in suite.tokens.all()],
+        "credentials": await _credentials(suite),
         "password_source": suite.password.source,
     }
     return await _page(request, "settings", "Settings", context)
+
+
+async def _credentials(suite: Suite) -> tuple[Credential, ...] | None:
+    """None while the volume is away."""
+    try:
+        return await suite.volume.run(suite.accounts.credentials)
+    except WorkspaceUnavailable:
+        return None
 
 
 async def error(request: Request, message: str, status: int) -> Response:
@@ -154,7 +201,7 @@ async def _page(
         "dev_tools": dev_tools.installed(suite.settings),
         "counts": {
             "presets_installed": sum(
-                standing.status(preset, shelf.view).state == "installed" for preset in shelf.catalogue
+                all(shelf.view.is_present(file) for file in preset.files) for preset in shelf.catalogue
             ),
             "models": len(shelf.models),
             "workflows": len(shelf.workflows),

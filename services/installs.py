@@ -6,7 +6,7 @@ survive everything but the volume.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -24,6 +24,8 @@ from services.workspace import Workspace, figures_of
 
 # A download that gave up on a host that does not answer, or found no room, is tried again after this.
 RETRY_SECONDS = 60.0
+# What the id of an install begins with that is a single file, not a preset.
+ADDED = "url-"
 
 
 class Install(Struct, frozen=True):
@@ -253,7 +255,7 @@ class Installs:
             figures = figures_of(in_place)
         if figures is not None and figures.st_size == artifact.size_bytes:
             return figures.st_size
-        return journal.bytes_kept(target, artifact.url)
+        return journal.bytes_kept(target, (artifact.url, *artifact.mirrors), artifact.sha256)
 
     def drop_partial(self, artifact: Artifact) -> None:
         """What was fetched of `artifact` is gone; nobody may be fetching it. Raises OSError."""
@@ -321,9 +323,8 @@ def check_space(
 ) -> None:
     """Raises NotEnoughSpace when `preset` does not fit beside the reserve and what other installs have to fetch."""
     ours = {file.id: file for file in preset.files if not view.is_present(file)}
-    others = [entry.artifact for entry in _to_fetch(view, time.time()) if entry.artifact.id not in ours]
-    needed = sum(_missing_bytes(file, partial_bytes.get(file.id, 0)) for file in ours.values())
-    promised = sum(_missing_bytes(file, _done(view, file.id)) for file in others)
+    needed = sum(missing_bytes(file, partial_bytes.get(file.id, 0)) for file in ours.values())
+    promised = promised_bytes(view, ours)
     free = max(free_bytes - reserve_bytes - promised, 0)
     if needed > free:
         raise NotEnoughSpace(
@@ -332,26 +333,56 @@ def check_space(
         )
 
 
+def promised_bytes(view: View, but: Collection[str]) -> int:
+    """What the installs under way have to fetch yet, without the files whose ids are in `but`."""
+    others = [entry.artifact for entry in _to_fetch(view, time.time()) if entry.artifact.id not in but]
+    return sum(missing_bytes(file, _done(view, file.id)) for file in others)
+
+
 def as_preset(install: Install) -> Preset:
     """What is still known of a preset that left the catalogue while it was being installed."""
     return Preset(id=install.preset_id, name=install.name, kind="image", description="", files=install.files)
 
 
+def added(artifact: Artifact) -> Preset:
+    """A single file, asked for by its address, as what is installed. It is no reason to keep the file: it stands in no
+    catalogue."""
+    return Preset(id=f"{ADDED}{artifact.id}", name=artifact.name, kind="image", description="", files=(artifact,))
+
+
 def still_needed_by(artifact: Artifact, leaving: Preset, presets: Iterable[Preset], view: View) -> list[Preset]:
-    """The other presets that would break without `artifact`: those asked for, and those whose files are all here
-    although nobody asked (models that came with the volume), unless they were uninstalled."""
+    """The other presets that would break without `artifact`."""
+    users = users_of(artifact.id, presets, view, brought={file.id for file in leaving.files})
+    return [preset for preset in users if preset.id != leaving.id]
+
+
+def users_of(
+    artifact_id: str, presets: Iterable[Preset], view: View, brought: Collection[str] = frozenset()
+) -> list[Preset]:
+    """Those of `presets` that would break without the file: those asked for, and those whose files came with the
+    volume, unless they were uninstalled.
+
+    `brought`: ids of files that came with another preset. One that is complete because of what others brought, and
+    nobody asked for, is no reason to keep anything: a dozen templates use the same files.
+    """
+    having = [preset for preset in presets if any(file.id == artifact_id for file in preset.files)]
     return [
         preset
-        for preset in presets
-        if preset.id != leaving.id
-        and any(file.id == artifact.id for file in preset.files)
-        and preset.id not in view.removed
-        and (preset.id in view.installs or all(view.is_present(file) for file in preset.files))
+        for preset in having
+        if preset.id in view.installs or (preset.id not in view.removed and _came_by_itself(preset, view, brought))
     ]
 
 
-def _missing_bytes(artifact: Artifact, done: int) -> int:
-    """Not below zero: what is there may be of another, larger version of the file."""
+def _came_by_itself(preset: Preset, view: View, brought: Collection[str]) -> bool:
+    """Whether it is complete, and a file of it is here that no install brought."""
+    if not all(view.is_present(file) for file in preset.files):
+        return False
+    asked_for = {file.id for install in view.installs.values() for file in install.files}
+    return any(file.id not in asked_for and file.id not in brought for file in preset.files)
+
+
+def missing_bytes(artifact: Artifact, done: int) -> int:
+    """None of a file whose size is not known. Not below zero: what is there may be of another, larger version."""
     return max((artifact.size_bytes or 0) - done, 0)
 
 

@@ -6,6 +6,7 @@ names apart: that outlives the process, but not the machine.
 
 import contextlib
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -93,10 +94,12 @@ def _is_sound(journal: Journal, length: int) -> bool:
     return True
 
 
-def bytes_kept(target: Path, url: str) -> int:
-    """How much of `target` a download from `url` would not have to fetch again."""
+def bytes_kept(target: Path, urls: Collection[str], sha256: str | None = None) -> int:
+    """How much of `target` a download from one of `urls`, or of the file with this digest, would not fetch again."""
     journal = load(target)
-    return journal.bytes_done if journal and journal.url == url else 0
+    if journal is None or not (journal.url in urls or (sha256 is not None and journal.sha256 == sha256)):
+        return 0
+    return journal.bytes_done
 
 
 def save(target: Path, journal: Journal) -> None:

@@ -17,6 +17,7 @@ from services import log
 from services.comfyui import ComfyUI, Ending, Media, OutputFile, Prompt, QueuedPrompt, QueueState, media_of
 from services.comfyui_socket import Connected, Disconnected, Event, Message, MimeType, Preview
 from services.errors import ComfyUIUnavailable, NotFound
+from services.named_models import NamedModel, named_models
 
 KEEP_RUNS = 100
 PREVIEW_SECONDS = 0.25
@@ -113,6 +114,7 @@ class RunBook:
         self._submitting: set[str] = set()
         self._runs: dict[str, Run] = {}
         self._classes: dict[str, dict[str, str]] = {}
+        self._models: dict[str, frozenset[NamedModel]] = {}
         self._done: dict[str, set[str]] = {}
         self._previews: dict[str, tuple[MimeType, bytes, float]] = {}
 
@@ -158,6 +160,10 @@ class RunBook:
             return self._runs[prompt_id]
         except KeyError:
             raise NotFound(f"there is no run '{prompt_id[:60]}'") from None
+
+    def models(self, prompt_id: str) -> frozenset[NamedModel]:
+        """The model files that its prompt names; none of a run that is not known."""
+        return self._models.get(prompt_id, frozenset())
 
     def preview(self, prompt_id: str) -> tuple[MimeType, bytes]:
         """(MIME type, picture) of the newest preview. Raises NotFound."""
@@ -306,12 +312,13 @@ class RunBook:
     def _add(self, prompt_id: str, title: str, prompt: Prompt) -> None:
         self._runs[prompt_id] = Run(prompt_id, title, "pending", nodes_total=len(prompt), submitted_at=time.time())
         self._classes[prompt_id] = {node_id: str(node.get("class_type", "")) for node_id, node in prompt.items()}
+        self._models[prompt_id] = named_models(prompt)
         over = [run.prompt_id for run in self._runs.values() if run.is_over]
         for old in over[: max(len(self._runs) - KEEP_RUNS, 0)]:
             self._forget(old)
 
     def _forget(self, prompt_id: str) -> None:
-        for known in (self._runs, self._classes, self._done, self._previews):
+        for known in (self._runs, self._classes, self._models, self._done, self._previews):
             known.pop(prompt_id, None)
 
 

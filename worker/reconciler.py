@@ -40,10 +40,13 @@ class Reconciler:
         self._verified = VerifiedFiles(workspace)
         self._queue: DownloadQueue | None = None
         self._rotated_on = ""
+        self._is_starting = bool(config.preset_download)
 
     def go_round(self) -> None:
         """All there is to do, once; what does not work is logged, and tried again in the next round."""
         try:
+            if self._is_starting:
+                self._request_at_start()
             self.reconcile()
         except (OSError, SuiteError) as error:
             _log.warning("reconcile_failed", error=str(error))
@@ -58,6 +61,14 @@ class Reconciler:
         for install in installs.finished(view):
             self._complete(install)
         self._ensure([entry for entry in installs.wanted(view, seen_at) if self._is_free(entry, view)], seen_at)
+
+    def _request_at_start(self) -> None:
+        """Once, as soon as the volume answers. Raises OSError."""
+        # The catalogue costs memory that an idle suite does not need here.
+        from worker import at_start
+
+        at_start.request(self._config)
+        self._is_starting = False
 
     def _is_free(self, entry: Wanted, view: View) -> bool:
         """Whether nothing holds it; a hold whose time has come is released."""

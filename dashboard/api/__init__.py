@@ -1,14 +1,32 @@
 """The JSON API: every endpoint, in the order of `docs/api.md`."""
 
-from dashboard.api import comfyui, downloads, models, presets, runs, system, workflows
+from dashboard.api import (
+    additions,
+    adoptions,
+    comfyui,
+    credentials,
+    downloads,
+    duplicates,
+    models,
+    presets,
+    runs,
+    system,
+    uploads,
+    workflows,
+)
 from dashboard.endpoint import Endpoint
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     *presets.ENDPOINTS,
     *downloads.ENDPOINTS,
     *models.ENDPOINTS,
+    *additions.ENDPOINTS,
+    *duplicates.ENDPOINTS,
+    *uploads.ENDPOINTS,
+    *adoptions.ENDPOINTS,
     *comfyui.ENDPOINTS,
     *runs.ENDPOINTS,
     *workflows.ENDPOINTS,
     *system.ENDPOINTS,
+    *credentials.ENDPOINTS,
 )

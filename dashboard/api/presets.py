@@ -3,11 +3,10 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from dashboard.answers import json_answer
-from dashboard.endpoint import Endpoint
+from dashboard.answers import json_answer, yes_or_no
+from dashboard.endpoint import Endpoint, Query
 from dashboard.messages import (
     InstallMessage,
-    Kept,
     PresetDetail,
     PresetList,
     Uninstalled,
@@ -15,10 +14,11 @@ from dashboard.messages import (
     preset_detail,
     preset_list,
 )
-from dashboard.suite import suite_of
-from services import installs, standing
+from dashboard.suite import Suite, suite_of
+from services import removals, standing
 from services.doorbell import ring
-from services.models import OURS
+from services.plans import Plan
+from services.presets import Preset
 
 
 async def list_presets(request: Request) -> Response:
@@ -40,13 +40,29 @@ async def get_status(request: Request) -> Response:
     return json_answer(install_message(await library.status(await library.preset(request.path_params["preset_id"]))))
 
 
-async def install(request: Request) -> Response:
+async def get_plan(request: Request) -> Response:
     suite = suite_of(request)
     preset = await suite.library.preset(request.path_params["preset_id"])
+    return json_answer(await suite.planner.plan(preset, await suite.gpu_bytes()))
+
+
+async def resolve(request: Request) -> Response:
+    """The only way to other bytes than those that were locked first."""
+    suite = suite_of(request)
+    preset = await suite.library.preset(request.path_params["preset_id"])
+    return json_answer(await suite.planner.plan(preset, await suite.gpu_bytes(), refresh=True))
+
+
+async def install(request: Request) -> Response:
+    suite = suite_of(request)
+    return await begin_install(suite, await suite.library.preset(request.path_params["preset_id"]))
+
+
+async def begin_install(suite: Suite, preset: Preset) -> Response:
     suite.library.forget()
     if (status := await suite.library.status(preset)).state == "installed":
         return json_answer(install_message(status))
-    joined = await suite.library.request(preset)
+    joined = await suite.planner.request(preset)
     ids = [file.id for file in preset.files]
     if not (await suite.library.shelf()).view.schedule.is_paused:
         await suite.allow_downloads(ids)
@@ -56,23 +72,20 @@ async def install(request: Request) -> Response:
 
 
 async def uninstall(request: Request) -> Response:
-    suite = suite_of(request)
+    suite, dry_run = suite_of(request), yes_or_no(request, "dry_run", default=False)
     preset = await suite.library.preset(request.path_params["preset_id"])
-    await suite.library.begin_uninstall(preset)
+    if not dry_run:
+        await suite.library.begin_uninstall(preset)
     shelf = await suite.library.shelf()
-    needed = {file.id: installs.still_needed_by(file, preset, shelf.catalogue, shelf.view) for file in preset.files}
-    leaving = [file for file in preset.files if not needed[file.id]]
-    await suite.let_go([file.id for file in leaving])
-    freed = await suite.library.remove_files(preset, leaving)
-    suite.downloads.touch(file.id for file in preset.files)
-    in_place = {file.id: model.root for file in leaving if (model := shelf.models.get(file.id)) and model.root != OURS}
-    reasons = {
-        **{id_: f"needed by {', '.join(other.name for other in others)}" for id_, others in needed.items() if others},
-        **{id_: f"lies in {root}/, which is used and never changed" for id_, root in in_place.items()},
-    }
-    kept = tuple(Kept(file.name, reasons[file.id]) for file in preset.files if file.id in reasons)
-    removed = tuple(file.name for file in preset.files if file.id not in reasons)
-    return json_answer(Uninstalled(removed, kept, freed))
+    removal = removals.of_preset(preset, shelf.catalogue, shelf.view, shelf.models, shelf.references)
+    leaving = [file for file in preset.files if file.id in removal.leaving]
+    if dry_run:
+        freed = await suite.files.bytes_of(leaving)
+    else:
+        await suite.let_go([file.id for file in leaving])
+        freed = await suite.library.remove_files(preset, leaving)
+        suite.downloads.touch(file.id for file in preset.files)
+    return json_answer(Uninstalled(tuple(file.name for file in leaving), removal.kept, freed, dry_run))
 
 
 ENDPOINTS = (
@@ -87,7 +100,29 @@ ENDPOINTS = (
         errors=(404, 409, 503, 507),
     ),
     Endpoint(
-        "DELETE", "/api/presets/{preset_id}", uninstall, "Uninstall a preset", {200: Uninstalled}, errors=(404, 503)
+        "DELETE",
+        "/api/presets/{preset_id}",
+        uninstall,
+        "Uninstall a preset",
+        {200: Uninstalled},
+        query=(Query("dry_run", bool, "true: only say what would be removed"),),
+        errors=(404, 422, 503),
+    ),
+    Endpoint(
+        "GET",
+        "/api/presets/{preset_id}/plan",
+        get_plan,
+        "What installing would do",
+        {200: Plan},
+        errors=(404, 503),
+    ),
+    Endpoint(
+        "POST",
+        "/api/presets/{preset_id}/resolve",
+        resolve,
+        "Ask the hosts anew, and lock what they say",
+        {200: Plan},
+        errors=(404, 503),
     ),
     Endpoint(
         "GET",

@@ -1,5 +1,7 @@
 import { start } from './alpine.js'
 import { listen } from './stores.js'
+import './credentials.js'
+import './addition.js'
 import './keyboard.js'
 import './live.js'
 import './login.js'

@@ -39,21 +39,28 @@ data('models', () => ({
     this.select()
   },
   filter(event) { event.target.form.requestSubmit() },
+  sort({ target }) {
+    const { sort, order } = target.form.elements
+    ;[sort.value, order.value] = target.value.split(' ')
+    target.form.requestSubmit()
+  },
   get summary() { return `${this.count} selected, ${bytesText(this.bytes)}` },
   async remove({ currentTarget: button }) {
-    const ticked = this.ticked()
-    const used = ticked.some((box) => box.dataset.users)
-    const agreed = await confirmed({
-      title: `Delete ${ticked.length} model${ticked.length === 1 ? '' : 's'}, ${bytesText(this.bytes)}?`,
-      text: used ? 'Presets use some of these files; they stop working until installed again.' : 'The files are removed from the volume.',
-      items: ticked.map(({ dataset }) => ({ name: dataset.name, note: dataset.users })),
-      label: `Delete, ${bytesText(this.bytes)}`,
-      word: used ? 'delete' : '',
-    })
-    if (!agreed) return
+    const ids = this.ticked().map((box) => box.dataset.id)
+    const names = Object.fromEntries(this.ticked().map(({ dataset }) => [dataset.id, dataset.name]))
     await attempt(button, async () => {
-      const answer = await call('DELETE', '/api/models/', { ids: ticked.map((box) => box.dataset.id) })
-      toast(`Deleted ${answer.removed.length} of ${ticked.length}, freed ${bytesText(answer.freed_bytes)}.`)
+      const { kept, freed_bytes: freed } = await call('DELETE', '/api/models/?dry_run=true', { ids })
+      const reasons = Object.fromEntries(kept.map(({ id, reason }) => [id, reason]))
+      const agreed = await confirmed({
+        title: `Delete ${ids.length} model${ids.length === 1 ? '' : 's'}, ${bytesText(kept.length ? this.bytes : freed)}?`,
+        text: kept.length ? 'Some of these files are needed: what needs them stops working until they are installed again.' : 'The files are removed from the volume.',
+        items: ids.map((id) => ({ name: names[id], note: reasons[id] ?? '' })),
+        label: 'Delete',
+        word: kept.length ? 'delete' : '',
+      })
+      if (!agreed) return
+      const answer = await call('DELETE', '/api/models/', { ids, force: kept.length > 0 })
+      toast(`Deleted ${answer.removed.length} of ${ids.length}, freed ${bytesText(answer.freed_bytes)}.`)
       this.clear()
       refresh('models', 'downloads', 'presets')
     })

@@ -6,6 +6,7 @@ data('presets', () => ({
   words: [],
   kind: '',
   states: '',
+  origin: '',
   fits: false,
   shown: 0,
   total: 0,
@@ -31,13 +32,17 @@ data('presets', () => ({
     this.states = event.target.value
     this.apply()
   },
+  chooseOrigin(event) {
+    this.origin = event.target.value
+    this.apply()
+  },
   toggleFits() {
     this.fits = !this.fits
     this.apply()
   },
   reset() {
-    Object.assign(this, { words: [], kind: '', states: '', fits: false })
-    this.root.querySelector('input').value = this.root.querySelector('select').value = ''
+    Object.assign(this, { words: [], kind: '', states: '', origin: '', fits: false })
+    for (const field of this.root.querySelectorAll('.filters :is(input, select)')) field.value = ''
     this.apply()
   },
   apply() {
@@ -52,10 +57,11 @@ data('presets', () => ({
     this.shown = cards.filter((card) => !card.hidden).length
     this.root.querySelector('#cards-none').hidden = this.shown > 0 || !this.total
   },
-  matches({ words, kind, state, vram }) {
+  matches({ words, kind, state, origin, vram }) {
     return this.words.every((word) => words.includes(word))
       && (!this.kind || kind === this.kind)
       && (!this.states || this.states.split(' ').includes(state))
+      && (!this.origin || origin === this.origin)
       && (!this.fits || Number(vram) <= Number(this.root.dataset.gpu))
   },
   get summary() {

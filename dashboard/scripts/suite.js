@@ -13,7 +13,6 @@ import { nextTheme, setTheme } from './theme.js'
 import { toast } from './toasts.js'
 
 const count = (number, noun) => `${number} ${noun}${number === 1 ? '' : 's'}`
-const sharing = ({ length }) => (length ? `shared with ${count(length, 'preset')}` : '')
 
 const install = (button, id) => attempt(button, async () => {
   const status = await call('POST', api`/api/presets/${id}/install`, {})
@@ -22,24 +21,36 @@ const install = (button, id) => attempt(button, async () => {
   refreshPreset(id)
 })
 
-async function uninstall(button, id) {
-  const preset = await attempt(button, () => call('GET', api`/api/presets/${id}`))
-  if (!preset) return
-  const here = preset.files.filter((file) => file.state === 'present')
+const uninstall = (button, id) => attempt(button, async () => {
+  const path = api`/api/presets/${id}`
+  const { removed, kept, freed_bytes: freed } = await call('DELETE', `${path}?dry_run=true`)
   const agreed = await confirmed({
-    title: `Uninstall ${preset.name}?`,
-    text: 'These files are removed, except those that another installed preset needs.',
-    items: here.map((file) => ({ name: file.name, note: sharing(file.shared_with) || bytesText(file.size_bytes) })),
+    title: `Uninstall ${id}?`,
+    text: `${count(removed.length, 'file')} removed, ${bytesText(freed)} freed.${kept.length ? ` ${count(kept.length, 'file')} kept.` : ''}`,
+    items: [...removed.map((name) => ({ name, note: '' })), ...kept.map(({ name, reason }) => ({ name, note: `kept: ${reason}` }))],
     label: 'Uninstall',
   })
   if (!agreed) return
-  await attempt(button, async () => {
-    const { removed, kept, freed_bytes: freed } = await call('DELETE', api`/api/presets/${id}`)
-    const stays = kept.length ? `, kept ${count(kept.length, 'shared file')}` : ''
-    toast(`Removed ${count(removed.length, 'file')}, ${bytesText(freed)}${stays}.`)
-    refresh('downloads', 'presets', 'models')
-  })
-}
+  const done = await call('DELETE', path)
+  const stays = done.kept.length ? `, kept ${count(done.kept.length, 'file')} that something else needs` : ''
+  toast(`Removed ${count(done.removed.length, 'file')}, ${bytesText(done.freed_bytes)}${stays}.`)
+  refresh('downloads', 'presets', 'models')
+})
+
+const useFile = (button, { id, folder, name }) => attempt(button, async () => {
+  await call('POST', api`/api/models/${id}/place`, { folder, name })
+  toast(`${name} is in ${folder} now, and takes no more space.`)
+  refresh('*')
+})
+
+const unite = (button) => attempt(button, async () => {
+  let freed = 0
+  for (const { sha256 } of (await call('GET', '/api/models/duplicates')).groups) {
+    freed += (await call('POST', '/api/models/duplicates', { sha256 })).freed_bytes
+  }
+  toast(`Freed ${bytesText(freed)}.`)
+  refresh('models')
+})
 
 async function restart(button, { name, safe, confirm }) {
   const text = name === 'comfyui' ? 'A running workflow is interrupted.' : 'What it does at the moment is interrupted.'
@@ -114,6 +125,8 @@ const removeFromQueue = (button, path) => attempt(button, async () => {
 
 const actions = {
   install: (button, { id }) => install(button, id),
+  useFile,
+  unite,
   uninstall: (button, { id }) => uninstall(button, id),
   cancel,
   pause: steer('pause'),

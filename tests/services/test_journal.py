@@ -47,12 +47,12 @@ def test_nothing_is_whole_while_its_length_is_not_known(target: Path) -> None:
 
 def test_bytes_behind_the_journal_do_not_matter(target: Path) -> None:
     begun(target, (0, 500), length=700)
-    assert journal.bytes_kept(target, URL) == 500
+    assert journal.bytes_kept(target, [URL]) == 500
 
 
 def test_bytes_are_kept_for_the_address_they_came_from(target: Path) -> None:
     begun(target, (0, 500))
-    assert journal.bytes_kept(target, URL + "?v=2") == 0
+    assert journal.bytes_kept(target, [URL + "?v=2"]) == 0
 
 
 @pytest.mark.parametrize("length", [0, 499])
@@ -65,7 +65,7 @@ def test_a_journal_without_data_is_not_believed(target: Path) -> None:
     begun(target, (0, 500))
     journal.part_file(target).unlink()
     assert journal.load(target) is None
-    assert journal.bytes_kept(target, URL) == 0
+    assert journal.bytes_kept(target, [URL]) == 0
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_what_is_forgotten_is_not_believed(target: Path) -> None:
     begun(target, (0, 500))
     journal.forget(target)
     journal.forget(target)
-    assert journal.bytes_kept(target, URL) == 0
+    assert journal.bytes_kept(target, [URL]) == 0
     assert journal.part_file(target).exists()
 
 
@@ -139,11 +139,11 @@ def test_what_was_only_written_counts_while_the_machine_runs_and_a_digest_will_t
     journal.part_file(target).write_bytes(bytes(900))
     noted = Journal(URL, 1000, None, ((0, 500),), "0" * 64, ((0, 900),), boot_id())
     journal.note(target, noted)
-    assert journal.bytes_kept(target, URL) == 900
+    assert journal.bytes_kept(target, [URL]) == 900
     journal.note(target, replace(noted, boot="another"))
-    assert journal.bytes_kept(target, URL) == 500
+    assert journal.bytes_kept(target, [URL]) == 500
     journal.note(target, replace(noted, sha256=None))
-    assert journal.bytes_kept(target, URL) == 500
+    assert journal.bytes_kept(target, [URL]) == 500
 
 
 def test_a_note_that_was_never_finished_is_discarded_with_the_rest(target: Path) -> None:

@@ -1,0 +1,87 @@
+"""What may be done to the model files: delete, link, move, make one of several."""
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from dashboard.library import Library
+from dashboard.volume import Volume
+from services import journal, removals
+from services.artifacts import Artifact
+from services.errors import NotFound
+from services.models import OURS, ModelFile
+from services.placing import How, Placing
+from services.removals import Removal
+from services.workspace import Workspace, figures_of
+
+T = TypeVar("T")
+
+
+class ModelFiles:
+    """By the library's picture of them, which is looked at anew before anything is done."""
+
+    def __init__(self, workspace: Workspace, volume: Volume, library: Library) -> None:
+        self._workspace = workspace
+        self._volume = volume
+        self._library = library
+        self._placing = Placing(workspace)
+
+    async def removal(self, ids: Iterable[str], *, force: bool) -> tuple[Removal, list[ModelFile], list[str]]:
+        """What deleting `ids` would do, the files that would go, and the ids that are no model's. Raises
+        WorkspaceUnavailable."""
+        self._library.forget()
+        shelf = await self._library.shelf()
+        wanted = list(dict.fromkeys(ids))
+        files = [shelf.models[id_] for id_ in wanted if id_ in shelf.models]
+        found = removals.of_models(files, shelf.catalogue, shelf.view, shelf.references, force=force)
+        leaving = [file for file in files if file.id in found.leaving]
+        return found, leaving, [id_ for id_ in wanted if id_ not in shelf.models]
+
+    async def delete(self, files: Iterable[ModelFile]) -> list[ModelFile]:
+        """Those that were removed. Raises WorkspaceUnavailable."""
+        removed, _ = await self._library.delete_models([file.id for file in files])
+        return removed
+
+    async def bytes_of(self, artifacts: Iterable[Artifact]) -> int:
+        """What would be free without the files and partial data of `artifacts`. Raises WorkspaceUnavailable."""
+        artifacts = list(artifacts)
+
+        def work() -> int:
+            total = 0
+            for artifact in artifacts:
+                target = self._workspace.model_file(artifact.folder, artifact.name)
+                for file in (target, journal.part_file(target)):
+                    figures = None if file.is_symlink() else figures_of(file)
+                    total += figures.st_size if figures is not None and figures.st_nlink == 1 else 0
+            return total
+
+        return await self._volume.run(work)
+
+    async def place(self, id_: str, folder: str, name: str, how: How) -> None:
+        """Raises NotFound, InvalidName, Conflict, NotEnoughSpace, WorkspaceUnavailable."""
+        self._library.forget()
+        shelf = await self._library.shelf()
+        file = shelf.models.get(id_)
+        if file is None:
+            raise NotFound(f"there is no model '{id_[:100]}'")
+        record = shelf.view.verified.get(id_)
+        await self._change(lambda: self._placing.place(file, record, folder, name, how))
+
+    async def unite(self, sha256: str) -> int:
+        """Makes all files with this digest one; the bytes that became free.
+
+        Raises InvalidRequest, Conflict, NotEnoughSpace, WorkspaceUnavailable.
+        """
+        self._library.forget()
+        shelf = await self._library.shelf()
+        same = [
+            (file, record)
+            for id_, record in shelf.view.verified.items()
+            if record.sha256 == sha256 and (file := shelf.models.get(id_)) is not None and file.root == OURS
+        ]
+        return await self._change(lambda: self._placing.unite(same))
+
+    async def _change(self, work: Callable[[], T]) -> T:
+        try:
+            return await self._volume.write(work)
+        finally:
+            self._library.forget()

@@ -1,0 +1,32 @@
+from pathlib import Path
+
+from services.last_used import LastUsed
+from services.workspace import Workspace
+from tests.fakes.faulty_volume import MountedVolume
+
+
+def test_what_was_marked_is_known_to_others_too(workspace: Workspace) -> None:
+    LastUsed(workspace).mark(["a", "b"], 5.0)
+    LastUsed(workspace).mark(["b"], 9.0)
+    assert LastUsed(workspace).all() == {"a": 5.0, "b": 9.0}
+
+
+def test_a_broken_file_is_as_none(workspace: Workspace) -> None:
+    (workspace.config / "last_used.json").write_text("{]")
+    used = LastUsed(workspace)
+    assert used.all() == {}
+    used.mark(["a"], 5.0)
+    assert used.all() == {"a": 5.0}
+
+
+def test_a_volume_without_the_file_has_no_uses(tmp_path: Path) -> None:
+    assert LastUsed(Workspace(tmp_path)).all() == {}
+
+
+def test_a_full_volume_forgets_it(faulty_volume: MountedVolume) -> None:
+    workspace = Workspace(faulty_volume.root)
+    workspace.config.mkdir()
+    used = LastUsed(workspace)
+    faulty_volume.fault("full")
+    used.mark(["a"], 5.0)
+    assert used.all() == {}

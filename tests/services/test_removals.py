@@ -1,0 +1,102 @@
+"""What may go, and what has to stay."""
+
+from services import removals
+from services.artifacts import Artifact
+from services.catalogue import Catalogue
+from services.models import ModelFile
+from services.named_models import NamedModel
+from services.presets import Preset
+from services.references import References
+from tests.services.views import A, B, C, here, install, preset, view
+
+P, Q, R = preset("P", A, B), preset("Q", B, C), preset("R", C)
+CATALOGUE = Catalogue([P, Q, R])
+NOTHING = References()
+
+
+def model(file: Artifact, root: str = "models") -> ModelFile:
+    return ModelFile(
+        id=file.id, folder=file.folder, name=file.name, size_bytes=file.size_bytes or 0, mtime_ns=1, root=root
+    )
+
+
+def named(*files: Artifact, by: str = "mine") -> References:
+    return References({by: frozenset(NamedModel(file.folder, file.name) for file in files)})
+
+
+def reasons(found: removals.Removal) -> dict[str, str]:
+    return {kept.name: kept.reason for kept in found.kept}
+
+
+def test_what_nothing_else_needs_leaves_with_its_preset() -> None:
+    found = removals.of_preset(P, CATALOGUE, view(install(P), verified=here(A, B)), {}, NOTHING)
+    assert (found.leaving, found.kept) == ((A.id, B.id), ())
+
+
+def test_what_another_installed_preset_needs_stays() -> None:
+    found = removals.of_preset(P, CATALOGUE, view(install(P), install(Q)), {}, NOTHING)
+    assert found.leaving == (A.id,)
+    assert reasons(found) == {B.name: "needed by q"}
+
+
+def test_what_a_preset_needs_that_nobody_asked_for_but_is_complete_stays() -> None:
+    found = removals.of_preset(P, CATALOGUE, view(install(P), verified=here(A, B, C)), {}, NOTHING)
+    assert reasons(found) == {B.name: "needed by q"}
+
+
+def test_a_preset_that_is_complete_through_what_another_brought_keeps_nothing() -> None:
+    """A dozen templates use the same files."""
+    twin, part = preset("TWIN", A, B), preset("PART", B)
+    catalogue = Catalogue([P, twin, part])
+    found = removals.of_preset(P, catalogue, view(install(P), verified=here(A, B)), {}, NOTHING)
+    assert (found.leaving, found.kept) == ((A.id, B.id), ())
+
+
+def test_a_preset_that_came_with_the_volume_keeps_its_files() -> None:
+    found = removals.of_models([model(C)], CATALOGUE, view(verified=here(C)), NOTHING)
+    assert reasons(found) == {C.name: "needed by r"}
+
+
+def test_what_a_preset_had_that_was_uninstalled_leaves() -> None:
+    found = removals.of_preset(P, CATALOGUE, view(install(P), verified=here(A, B, C), removed=("Q",)), {}, NOTHING)
+    assert found.kept == ()
+
+
+def test_what_a_saved_workflow_names_stays() -> None:
+    found = removals.of_preset(P, CATALOGUE, view(install(P)), {}, named(A))
+    assert reasons(found) == {A.name: "needed by the workflow mine"}
+
+
+def test_presets_and_workflows_are_named_together() -> None:
+    found = removals.of_preset(P, CATALOGUE, view(install(P), install(Q)), {}, named(B))
+    assert reasons(found) == {B.name: "needed by q and the workflow mine"}
+
+
+def test_a_file_that_dozens_need_names_a_few() -> None:
+    others = [Preset(id=f"N{n}", name=f"n{n}", kind="image", description="", files=(A,)) for n in range(8)]
+    seen = view(install(P), *(install(other) for other in others))
+    found = removals.of_preset(P, Catalogue([P, *others]), seen, {}, NOTHING)
+    assert reasons(found)[A.name] == "needed by n0, n1, n2, n3, n4 and 3 more"
+
+
+def test_what_lies_in_a_tree_that_is_never_changed_stays() -> None:
+    found = removals.of_preset(P, CATALOGUE, view(install(P)), {A.id: model(A, "ComfyUI/models")}, NOTHING)
+    assert reasons(found) == {A.name: "lies in ComfyUI/models/, which is used and never changed"}
+
+
+def test_a_model_that_an_installed_preset_needs_is_not_deleted() -> None:
+    found = removals.of_models([model(A), model(C)], CATALOGUE, view(install(P)), NOTHING)
+    assert found.leaving == (C.id,)
+    assert reasons(found) == {A.name: "needed by p"}
+
+
+def test_a_model_that_a_workflow_names_is_not_deleted() -> None:
+    found = removals.of_models([model(C)], CATALOGUE, view(), named(C))
+    assert reasons(found) == {C.name: "needed by the workflow mine"}
+
+
+def test_who_insists_may_delete_what_is_needed_but_nothing_of_a_foreign_tree() -> None:
+    files = [model(A), model(B, "ComfyUI/models")]
+    found = removals.of_models(files, CATALOGUE, view(install(P)), named(A, B), force=True)
+    assert found.leaving == (A.id,)
+    assert reasons(found) == {B.name: "lies in ComfyUI/models/, which is used and never changed"}

@@ -1,0 +1,77 @@
+"""The presets of PRESET_DOWNLOAD, asked for when the suite starts, in the background."""
+
+import difflib
+
+from services import installs, log, plans
+from services.catalogue import load_catalogue
+from services.credentials import Credentials
+from services.errors import NotEnoughSpace, NotFound
+from services.installs import Installs, View
+from services.lockfile import LockFile
+from services.presets import Preset
+from services.proxies import Proxies
+from services.resolver import Fact, Resolver, Trouble
+from services.settings import APP_DIR, Settings
+from services.sources import Sources
+from services.verified import VerifiedFiles
+from services.workflows import Workflows
+from services.workspace import Workspace
+
+# How long hosts are waited for that say how large their files are.
+RESOLVE_SECONDS = 8.0
+
+_log = log.get("at_start")
+
+
+def request(config: Settings) -> None:
+    """Records each preset as wanted, unless all of it is here or it is under way. One that cannot be installed is
+    logged and holds up no other.
+
+    Raises OSError when the volume does not answer.
+    """
+    workspace = Workspace(config.workspace)
+    catalogue, records = load_catalogue(APP_DIR / "presets", workspace), Installs(workspace)
+    for id_ in dict.fromkeys(config.preset_download):
+        try:
+            _request(catalogue.get(id_), config, workspace, records)
+        except NotFound:
+            near = difflib.get_close_matches(id_, catalogue.presets, n=3)
+            _log.error("preset_not_known", preset_id=id_, did_you_mean=near or None)
+        except NotEnoughSpace as error:
+            _log.error("preset_not_requested", preset_id=id_, reason=error.message)
+
+
+def _request(preset: Preset, config: Settings, workspace: Workspace, records: Installs) -> None:
+    view = _view(preset, workspace, records)
+    missing = plans.missing_files(preset, view)
+    if not missing:
+        _log.info("preset_is_here", preset_id=preset.id)
+        return
+    known = plans.locked_preset(preset, view, _asked(preset, config, workspace))
+    kept = {file.id: records.partial_bytes(file) for file in known.files}
+    installs.check_space(known, view, workspace.free_bytes(), config.disk_reserve_bytes, kept)
+    joined = records.request(known)
+    Workflows(workspace).save_of_preset(preset)
+    _log.info("preset_requested", preset_id=preset.id, files=len(missing), joined=joined)
+
+
+def _asked(preset: Preset, config: Settings, workspace: Workspace) -> dict[str, Fact | Trouble]:
+    """What the hosts say of those files whose size or digest the preset does not name."""
+    credentials = Credentials(config, workspace)
+    resolver = Resolver(
+        lambda: Sources.from_settings(config, credentials), Proxies.from_settings(config), LockFile(workspace)
+    )
+    urls = [file.url for file in preset.files if file.size_bytes is None or file.sha256 is None]
+    return resolver.resolve(urls, seconds=RESOLVE_SECONDS)
+
+
+def _view(preset: Preset, workspace: Workspace, records: Installs) -> View:
+    wanted = records.all()
+    files = [*preset.files, *(file for install in wanted.values() for file in install.files)]
+    return View(
+        installs=wanted,
+        removed=frozenset(),
+        holds=records.holds(),
+        verified=VerifiedFiles(workspace).holding_for(files),
+        progress={},
+    )
