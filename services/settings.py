@@ -297,7 +297,7 @@ class Settings:
         "PRESET_DOWNLOAD",
         "",
         _words,
-        "Ids of the presets to install in the background at start, such as SD15,SDXL_BASE.",
+        "Ids of presets to install in the background at start, such as SD15,SDXL_BASE.",
     )
     disk_reserve_bytes: int = _setting(
         "DISK_RESERVE_BYTES", "1000000000", _whole_number(0, 10**15), "Space that downloads leave free on the volume."
