@@ -39,7 +39,7 @@ def create_app(settings: Settings) -> Starlette:
             CORSMiddleware,
             allow_origins=settings.cors_origins,
             allow_methods=["*"],
-            allow_headers=["authorization", "content-type"],
+            allow_headers=["authorization", "content-digest", "content-type"],
         )
         middleware.insert(0, cors)
     app = Starlette(

@@ -9,6 +9,7 @@ _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _NAME_WIDTH = 36
+_PARAMETERS = ((1e9, "B"), (1e6, "M"), (1e3, "K"))
 
 
 def bytes_text(size_bytes: float | None) -> str:
@@ -60,10 +61,10 @@ def ago_text(timestamp: float | None, now: float | None = None) -> str:
 
 
 def parameters_text(number: int) -> str:
-    """A model's parameters as its makers say it: ``"860M"``, ``"2.6B"``, ``"14B"``."""
-    unit, letter = (1e9, "B") if number >= 999_500_000 else (1e6, "M")
-    value = number / unit
-    return f"{_half_up(value, 10 if value < 9.95 and letter == 'B' else 1):g}{letter}"
+    """A model's parameters as its makers say it: ``"14B"``, ``"2.6B"``, ``"860M"``, ``"3K"``."""
+    scale, letter = next((scale for scale in _PARAMETERS if number >= 0.9995 * scale[0]), (1.0, ""))
+    value = number / scale
+    return f"{_half_up(value, 10 if letter == 'B' and value < 9.95 else 1):g}{letter}"
 
 
 def percent_text(percent: float | None) -> str:

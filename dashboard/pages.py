@@ -21,7 +21,7 @@ from services import dev_tools, settings, standing
 from services.errors import WorkspaceUnavailable
 from services.health import log_tail
 from services.hub_accounts import Credential
-from services.model_folders import KNOWN_FOLDERS
+from services.model_folders import model_folders
 from services.models import folder_sizes
 from services.plans import Plan
 from services.presets import Preset
@@ -131,7 +131,7 @@ async def models_page(request: Request) -> Response:
         "unchecked": len(shelf.models) - len(shelf.view.verified),
         "wasted_bytes": sum(group.wasted_bytes for group in listing.duplicates()),
         "is_complete": shelf.is_complete,
-        "folders": KNOWN_FOLDERS,
+        "folders": await asyncio.to_thread(model_folders, suite.settings.comfyui_dir),
         "query": {**asdict(query), "offset": offset, "limit": MODELS_PER_PAGE},
     }
     return await _page(request, "models", "Models", context)

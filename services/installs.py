@@ -77,7 +77,7 @@ class Hold(Struct, frozen=True):
 
 class View(Struct, frozen=True):
     """One moment's knowledge. `verified`: only what still holds. `kept`: bytes
-    of partial data, of those files that are not being downloaded."""
+    of partial data, of those files that are not being downloaded. `uploading_bytes`: still to come of uploads."""
 
     installs: Mapping[str, Install]
     removed: frozenset[str]
@@ -86,6 +86,7 @@ class View(Struct, frozen=True):
     progress: Mapping[str, FileProgress]
     schedule: Schedule = Schedule()
     kept: Mapping[str, int] = {}
+    uploading_bytes: int = 0
 
     def is_present(self, artifact: Artifact) -> bool:
         record = self.verified.get(artifact.id)
@@ -324,7 +325,7 @@ def check_space(
     """Raises NotEnoughSpace when `preset` does not fit beside the reserve and what other installs have to fetch."""
     ours = {file.id: file for file in preset.files if not view.is_present(file)}
     needed = sum(missing_bytes(file, partial_bytes.get(file.id, 0)) for file in ours.values())
-    promised = promised_bytes(view, ours)
+    promised = promised_bytes(view, ours) + view.uploading_bytes
     free = max(free_bytes - reserve_bytes - promised, 0)
     if needed > free:
         raise NotEnoughSpace(

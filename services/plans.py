@@ -62,7 +62,7 @@ class Vram(Struct, frozen=True):
 
 class Plan(Struct, frozen=True):
     """Bytes. `fetch_bytes`: of the files whose size is known; `unknown_sizes`: how many have none. `free_after_bytes`:
-    beside the reserve and what other installs have to fetch; below zero where it does not fit."""
+    beside the reserve and what other installs and uploads have to bring; below zero where it does not fit."""
 
     preset_id: str
     name: str
@@ -121,7 +121,7 @@ def plan(
     files = tuple(_planned(file, view, models, found, kept.get(file.id, 0)) for file in preset.files)
     coming = [file for file in files if file.state in {"partial", "missing", "elsewhere"}]
     fetch = sum(max((file.size_bytes or 0) - file.bytes_done, 0) for file in coming)
-    promised = installs.promised_bytes(view, {file.id for file in files})
+    promised = installs.promised_bytes(view, {file.id for file in files}) + view.uploading_bytes
     after = room.free_bytes - room.reserve_bytes - promised - fetch
     sizes = [file.size_bytes for file in files]
     return Plan(

@@ -25,7 +25,7 @@ class Verified(Struct, frozen=True):
     sha256: str
     # "sha256": the digest that the preset or the hub names. "size": the length that the host or the preset names, no
     # digest being known.
-    # "nothing": the host named neither.
+    # "nothing": the host named neither, or nobody did: it was copied in by hand, or uploaded.
     checked_against: str
 
     def holds_for(self, figures: os.stat_result) -> bool:

@@ -57,6 +57,8 @@ _FIXED_FOLDERS = (
     Folder("config/holds", "suite", PUBLIC_MODE),
     Folder("config/schedule", "suite", PUBLIC_MODE),
     Folder("config/verified", "suite", PUBLIC_MODE),
+    Folder("config/uploads", "suite", PUBLIC_MODE),
+    Folder("config/adoptions", "suite", PUBLIC_MODE),
     Folder("config/secrets", "suite", PRIVATE_MODE),
     Folder("custom_nodes", "comfyui", SHARED_MODE),
     Folder("user", "comfyui", SHARED_MODE),

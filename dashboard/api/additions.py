@@ -1,5 +1,6 @@
 """`POST /api/models/`: a model from its address, or from the page that shows it."""
 
+import asyncio
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -14,7 +15,7 @@ from dashboard.suite import suite_of
 from services import installs, presets
 from services.artifacts import Artifact, Sha256
 from services.errors import InvalidRequest
-from services.model_folders import KNOWN_FOLDERS
+from services.model_folders import model_folders
 from services.resolver import Described, Trouble
 
 URL_MAX = 4000
@@ -61,9 +62,10 @@ async def add(request: Request) -> Response:
         # It may answer later, and all that is needed may have been said.
         found = Described(asked.url)
     folder, name = asked.folder or found.folder, asked.name or found.name
-    if folder is None or folder not in KNOWN_FOLDERS:
+    known = await asyncio.to_thread(model_folders, suite.settings.comfyui_dir)
+    if folder is None or folder not in known:
         said = f"'{folder[:100]}' is no model folder" if folder else "the address does not say what kind of model it is"
-        raise InvalidRequest(f"{said}: choose a folder", {"folders": KNOWN_FOLDERS})
+        raise InvalidRequest(f"{said}: choose a folder", {"folders": known})
     if name is None:
         raise InvalidRequest("the address does not say what the file is called: choose a name")
     artifact = Artifact(found.url, folder, name, found.size_bytes, asked.sha256 or found.sha256)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,7 +12,10 @@ from redis.exceptions import RedisError
 
 from dashboard.live.hub import Hub, message
 from dashboard.messages import ScheduleMessage, download_list, install_message
+from dashboard.shelf import Shelf
 from services import log, progress, standing
+from services.installs import as_preset
+from services.presets import Preset
 from services.progress import FileProgress
 
 if TYPE_CHECKING:
@@ -94,7 +97,7 @@ class DownloadsFeed:
             return None
         due_in = None
         shelf, now = await library.shelf(), time.monotonic()
-        for preset in {preset.id: preset for id_ in changed for preset in shelf.catalogue.presets_with(id_)}.values():
+        for preset in _touched(changed, shelf).values():
             status = standing.status(preset, shelf.view)
             wait = told_at.get(preset.id, 0.0) + TICK_SECONDS - now
             # Also one that stands still, while its files come in for another.
@@ -120,3 +123,14 @@ class DownloadsFeed:
         self._changed.add(news.id)
         self._ended = self._ended or news.state not in _UNDER_WAY
         self._news.set()
+
+
+def _touched(artifact_ids: Collection[str], shelf: Shelf) -> dict[str, Preset]:
+    """The presets that bring one of these files, single files and what left the catalogue among them."""
+    others = [
+        as_preset(install)
+        for id_, install in shelf.view.installs.items()
+        if id_ not in shelf.catalogue.presets and any(file.id in artifact_ids for file in install.files)
+    ]
+    known = [preset for id_ in artifact_ids for preset in shelf.catalogue.presets_with(id_)]
+    return {preset.id: preset for preset in (*known, *others)}

@@ -1,7 +1,8 @@
 import { start } from './alpine.js'
 import { listen } from './stores.js'
-import './credentials.js'
 import './addition.js'
+import './adoption.js'
+import './credentials.js'
 import './keyboard.js'
 import './live.js'
 import './login.js'
@@ -10,6 +11,7 @@ import './presets.js'
 import './suite.js'
 import './telemetry.js'
 import './tokens.js'
+import './uploads.js'
 import './workflows.js'
 
 start()

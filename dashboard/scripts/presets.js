@@ -71,6 +71,6 @@ data('presets', () => ({
 
 // A sheet that opens over the list takes the focus with it, and gives it back to the card.
 document.addEventListener('htmx:after:swap', ({ detail }) => {
-  if (detail.ctx.select !== '#detail') return
+  if (detail.ctx.select !== '#detail' || detail.ctx.swap === 'outerMorph') return
   document.getElementById('detail-title')?.focus({ preventScroll: true })
 })

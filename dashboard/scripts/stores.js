@@ -1,5 +1,6 @@
 // What the socket told: downloads by preset, runs by prompt, the machine, and the state of the link itself.
 
+import { applyAdoption } from './adoption.js'
 import { store } from './alpine.js'
 import { refresh, signIn, visit } from './refresh.js'
 import { Socket } from './socket.js'
@@ -75,6 +76,7 @@ const handlers = {
     else if (data.channel === 'queue') queue([...data.running, ...data.recent], data)
     else system_status(data.status)
   },
+  adoption_progress: applyAdoption,
   download_progress: applyDownload,
   downloads_schedule: () => refresh('downloads'),
   queue_status: (data) => queue(data.running, data),

@@ -4,7 +4,6 @@ import hashlib
 import http.client
 import os
 import stat
-import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from services.journal import Journal, Span
 from services.pod import boot_id, process_mark
 from services.progress import FileProgress, FileState
 from services.proxies import DIRECT, Proxies
+from services.safetensors import looks_like_a_model
 from services.sources import Sources
 from services.verified import Verified
 from services.workspace import Workspace, is_out_of_space
@@ -45,9 +45,6 @@ POLL_SECONDS = 0.02
 LEASE_WAIT_SECONDS = STALE_SECONDS + BEAT_SECONDS
 # How long a process that was killed may take to be gone.
 ENDING_SECONDS = 3.0
-
-# A longer header is no model (safetensors' own limit).
-_SAFETENSORS_HEADER_MAX_BYTES = 100_000_000
 
 _log = log.get("downloads")
 
@@ -340,7 +337,7 @@ class _Download:
         if self._sha256 not in {None, digest}:
             who = "preset" if self._artifact.sha256 else "host"
             problem = f"the file's sha256 is {digest}, the {who} says {self._sha256}"
-        elif not _looks_like_a_model(self._artifact.name, part.descriptor, total):
+        elif not looks_like_a_model(self._artifact.name, part.descriptor, total):
             problem = "what came is no safetensors file"
         if problem:
             self._start_over(part)
@@ -378,7 +375,7 @@ class _Download:
         if not stat.S_ISREG(figures.st_mode) or self._artifact.size_bytes not in {None, figures.st_size}:
             return None
         with path.open("rb") as file:
-            if not _looks_like_a_model(self._artifact.name, file.fileno(), figures.st_size):
+            if not looks_like_a_model(self._artifact.name, file.fileno(), figures.st_size):
                 return None
             digest = self._hash(file.fileno(), figures.st_size)
         return digest if self._artifact.sha256 in {None, digest} else None
@@ -438,17 +435,6 @@ class _Download:
 
 def _is_due(fresh_bytes: int, seconds: float, most_bytes: int, most_seconds: float) -> bool:
     return fresh_bytes >= most_bytes or (fresh_bytes > 0 and seconds >= most_seconds)
-
-
-def _looks_like_a_model(name: str, descriptor: int, length: int) -> bool:
-    """Whether a safetensors file starts with its header's length and brace; other kinds are let through."""
-    if name.rpartition(".")[2].lower() not in {"safetensors", "sft"}:
-        return True
-    start = os.pread(descriptor, 9, 0)
-    if len(start) < 9:
-        return False
-    (header_bytes,) = struct.unpack("<Q", start[:8])
-    return 0 < header_bytes < min(_SAFETENSORS_HEADER_MAX_BYTES, length) and start[8:] == b"{"
 
 
 def _as_failure(error: Exception, artifact: Artifact) -> DownloadFailed | NotEnoughSpace:

@@ -75,3 +75,20 @@ def test_a_moment_long_ago_is_a_date() -> None:
 
 def test_only_what_is_complete_reads_a_hundred_percent() -> None:
     assert [formats.percent_text(value) for value in (99.999, 100)] == ["99%", "100%"]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (3_488, "3K"),
+        (859_520_964, "860M"),
+        (999_499_999, "999M"),
+        (999_500_000, "1B"),
+        (2_567_463_684, "2.6B"),
+        (9_950_000_000, "10B"),
+        (14_288_491_584, "14B"),
+    ],
+)
+def test_parameters_are_counted_as_makers_count_them(number: int, text: str) -> None:
+    assert formats.parameters_text(number) == text

@@ -518,6 +518,11 @@ def test_the_reserve_is_not_there_to_be_used() -> None:
     assert not fits(preset("P", A), view(), 119, reserve=20)
 
 
+def test_what_is_being_uploaded_is_not_there_to_be_used() -> None:
+    assert fits(preset("P", A), replace(view(), uploading_bytes=20), 120)
+    assert not fits(preset("P", A), replace(view(), uploading_bytes=20), 119)
+
+
 def test_files_that_are_there_need_no_space() -> None:
     assert fits(preset("P", A, B), view(verified=here(A)), 50)
 

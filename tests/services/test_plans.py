@@ -97,6 +97,11 @@ def test_what_other_installs_have_to_fetch_is_taken_off_what_is_free() -> None:
     assert (found.promised_bytes, found.free_after_bytes) == (40, 1000 - 100 - 40 - 100)
 
 
+def test_what_uploads_have_to_bring_is_taken_off_too() -> None:
+    found = planned(A, view=replace(view(), uploading_bytes=300))
+    assert (found.promised_bytes, found.free_after_bytes) == (300, 1000 - 100 - 300 - 100)
+
+
 def test_a_file_that_another_install_is_fetching_is_counted_once() -> None:
     found = planned(A, view=view(install(preset("Q", A))))
     assert (found.promised_bytes, found.fetch_bytes) == (0, 100)

@@ -17,7 +17,7 @@ from dashboard.suite import cancel
 from dashboard.volume import Volume
 from services.artifacts import Artifact
 from services.connections import async_redis_client, redis_client
-from services.installs import Installs
+from services.installs import Installs, added
 from services.presets import Preset
 from services.progress import SILENT_SECONDS, FileProgress, ProgressBoard
 from services.settings import Settings
@@ -89,7 +89,8 @@ async def test_a_preset_is_told_of_four_times_a_second_and_always_in_the_end(
     for done in range(101):
         board.publish(FileProgress(A.id, "downloading", done, 100))
         await asyncio.sleep(0.01)
-    heard = [said["data"] for said in await hearing if said["type"] == "download_progress"]
+    told = [said["data"] for said in await hearing if said["type"] == "download_progress"]
+    heard = [said for said in told if said["preset_id"] == "ONE"]
     assert 3 <= len(heard) <= 2 + 1.5 / TICK_SECONDS
     assert heard[-1]["bytes_done"] == 100
 
@@ -109,3 +110,17 @@ async def test_a_download_that_fell_silent_does_not_move(
 async def test_watchers_hear_of_the_schedule(feed: DownloadsFeed, listener: Listener) -> None:
     feed.tell_schedule(ScheduleMessage(paused=True, order=("ONE",)))
     assert {"type": "downloads_schedule", "data": {"paused": True, "order": ["ONE"]}} in await heard_for(listener, 0.1)
+
+
+@pytest.mark.usefixtures("feed")
+async def test_a_single_file_that_stands_in_no_catalogue_is_told_of(
+    board: ProgressBoard, listener: Listener, workspace: Workspace
+) -> None:
+    file = Artifact("https://host.example/c", "loras", "c.safetensors", size_bytes=100)
+    Installs(workspace).request(added(file))
+    hearing = asyncio.create_task(heard_for(listener, 1.0))
+    board.publish(FileProgress(file.id, "downloading", 40, 100))
+    told = [said["data"] for said in await hearing if said["type"] == "download_progress"]
+    assert [(said["preset_id"], said["name"], said["bytes_done"]) for said in told][-1:] == [
+        (f"url-{file.id}", "c.safetensors", 40)
+    ]
