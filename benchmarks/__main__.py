@@ -6,11 +6,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import boot, memory, page, requests, sockets, watchers
+from benchmarks import boot, library, memory, page, requests, sockets, watchers
 from benchmarks.downloads import section
 
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "boot": boot.measure,
+    "library": library.measure,
     "memory": memory.measure,
     "requests": requests.measure,
     "sockets": sockets.measure,

@@ -4,53 +4,42 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from dashboard.volume import Volume
+from dashboard.listing import Listing
+from dashboard.shelf import Shelf
+from dashboard.volume import CALL_SECONDS, Volume
 from services import installs, log, standing
 from services.artifacts import Artifact
-from services.catalogue import Catalogue, load_catalogue
+from services.catalogue import Catalogue, load_shipped, with_users
 from services.comfyui import Prompt
 from services.errors import Conflict, InvalidName, NotFound, WorkspaceUnavailable
 from services.installs import Install, Installs, View
+from services.last_used import LastUsed
+from services.lockfile import Fact, LockFile
+from services.model_facts import ModelFacts
 from services.models import ModelFile, ModelIndex
 from services.presets import Preset
 from services.progress import FileProgress
+from services.references import References, SavedWorkflows
 from services.schedule import ScheduleRecords
 from services.settings import APP_DIR, Settings
 from services.standing import InstallStatus
+from services.uploads import UploadBook
 from services.verified import Verified
 from services.workflows import Workflows, WorkflowSummary, check_shape
-from services.workspace import Workspace
+from services.workspace import Workspace, figures_of
 
 # What changes without the dashboard's doing (files copied by hand, another pod) shows after this.
 FRESH_SECONDS = 3.0
+# How long whoever finds the picture older than that waits for a new one, before the old one is shown. A look that finds
+# nothing new takes a few milliseconds; one at a slow volume may take minutes.
+PATIENCE_SECONDS = 0.05
+# The first picture is shown in parts after this, and from then on this often.
+PART_SECONDS = 1.0
 
 _log = log.get("library")
-
-
-class Shelf(Struct, frozen=True):
-    """One reading of the volume. `version` grows with every one that differs."""
-
-    version: int
-    catalogue: Catalogue
-    view: View
-    models: Mapping[str, ModelFile]
-    workflows: tuple[WorkflowSummary, ...]
-    user_presets_mtime_ns: int = -1
-
-    def find_models(self, folder: str, search: str) -> list[ModelFile]:
-        """Those of `folder` (empty: of all) whose name holds `search`, by folder and name."""
-        wanted = search.lower()
-        found = [
-            file
-            for file in self.models.values()
-            if (not folder or file.folder == folder) and wanted in file.name.lower()
-        ]
-        return sorted(found, key=lambda file: (file.folder, file.name.lower()))
 
 
 def _titled(summary: WorkflowSummary, catalogue: Catalogue) -> WorkflowSummary:
@@ -58,8 +47,18 @@ def _titled(summary: WorkflowSummary, catalogue: Catalogue) -> WorkflowSummary:
     return replace(summary, title=preset.name) if preset else summary
 
 
+def _next(before: Shelf, after: Shelf) -> Shelf:
+    """`after` with its version; `before` itself where that is the same."""
+    same = replace(after, version=before.version)
+    return before if same == before else replace(after, version=before.version + 1)
+
+
 class Library:
-    """Blocking work goes through `Volume`; what could not be read stays as it was known last."""
+    """Blocking work goes through `Volume`; what could not be read stays as it was known last.
+
+    One look at the volume at a time, in a thread, for as long as it takes: a request waits for it only where the one
+    who asks has just changed something.
+    """
 
     def __init__(self, settings: Settings, volume: Volume, progress: Mapping[str, FileProgress]) -> None:
         workspace = Workspace(settings.workspace)
@@ -68,35 +67,77 @@ class Library:
         self._volume = volume
         self._progress = progress
         self._index = ModelIndex(workspace)
+        self._saved = SavedWorkflows(workspace)
+        self._uploads = UploadBook(workspace, settings.comfyui_dir, settings.disk_reserve_bytes)
         self._uninstalling: set[str] = set()
-        self._lock = asyncio.Lock()
+        self._looking: asyncio.Future[Shelf] | None = None
+        self._looking_since = 0.0
         self._read_at = 0.0
-        self._forgotten = True
-        self._late: asyncio.Future[Shelf] | None = None
+        # How often something changed, and how often it had when the look that was taken last began.
+        self._changes, self._changes_seen = 1, 0
+        # What the look that is under way knows so far. Written by its thread.
+        self._part: Shelf | None = None
+        self._shipped = Catalogue()
         self.installs = Installs(workspace)
         self.schedule = ScheduleRecords(workspace)
         self.workflows = Workflows(workspace)
-        self._shelf = Shelf(0, Catalogue(), View({}, frozenset(), {}, {}, progress), {}, ())
+        self.facts = ModelFacts(workspace)
+        self.last_used = LastUsed(workspace)
+        self.lock = LockFile(workspace)
+        # What the hosts had said when the catalogue was put together.
+        self._facts: Mapping[str, Fact] = {}
+        view = View({}, frozenset(), {}, {}, progress)
+        self._shelf = Shelf(0, self._shipped, view, {}, (), References(), {}, is_complete=False)
+        self._listing = Listing(self._shelf)
 
     async def load(self) -> None:
-        """The curated presets, which need no volume."""
-        catalogue = await asyncio.to_thread(load_catalogue, APP_DIR / "presets", Workspace(Path("/nonexistent")))
-        self._shelf = Shelf(0, catalogue, self._shelf.view, {}, ())
+        """The presets that need no volume; the models are looked for meanwhile, and not waited for."""
+        with contextlib.suppress(WorkspaceUnavailable):
+            self._volume.start(self._index.prepare)
+        self._shipped = await asyncio.to_thread(load_shipped, APP_DIR / "presets")
+        self._shelf = replace(self._shelf, catalogue=self._shipped)
+
+    def keep(self) -> None:
+        """What is read once and for all: the heads of the models, the records of their digests. Blocking.
+
+        Raises OSError when the volume does not answer.
+        """
+        self.facts.save()
+        self._index.keep_summary()
+
+    def close(self) -> None:
+        """A look that is under way ends soon."""
+        self._index.close()
 
     async def shelf(self) -> Shelf:
-        """The present picture; the last one known while the volume is away."""
-        if self._is_stale():
-            async with self._lock:
-                if self._late is not None and self._late.done():
-                    await self._take(self._late)
-                # One look at a time: each holds a thread, and the next would only wait for it.
-                if self._late is None and self._is_stale():
-                    await self._read()
+        """The present picture; the last one known while the volume is away or takes its time."""
+        changes = self._changes
+        while self._changes_seen < changes:
+            look = self._looking or self._begin()
+            if look is None or not await self._is_in_time(look):
+                break
+        else:
+            # Only who starts it waits: everyone else is answered at once.
+            if self._looking is None and time.monotonic() - self._read_at > FRESH_SECONDS and (look := self._begin()):
+                await asyncio.wait({look}, timeout=PATIENCE_SECONDS)
+        return self.newest()
+
+    def newest(self) -> Shelf:
+        """What is known, without a look."""
+        if (part := self._part) is not None and part.version > self._shelf.version:
+            self._shelf = part
         return self._shelf
+
+    async def listing(self) -> Listing:
+        """The models of the present picture."""
+        shelf = await self.shelf()
+        if self._listing.shelf is not shelf:
+            self._listing = Listing(shelf)
+        return self._listing
 
     def forget(self) -> None:
         """Something on the volume changed: the next look is a new one."""
-        self._forgotten = True
+        self._changes += 1
 
     async def preset(self, preset_id: str) -> Preset:
         """Raises NotFound."""
@@ -209,46 +250,74 @@ class Library:
                     return artifact
         raise NotFound(f"there is no download '{artifact_id[:100]}'")
 
-    def _is_stale(self) -> bool:
-        return self._forgotten or time.monotonic() - self._read_at > FRESH_SECONDS
-
-    async def _read(self) -> None:
-        self._forgotten, self._read_at = False, time.monotonic()
+    def _begin(self) -> asyncio.Future[Shelf] | None:
+        """A look; None while the volume is known to be away."""
+        changes, self._read_at = self._changes, time.monotonic()
         try:
-            look = self._volume.start(self._look, self._shelf)
+            look = self._volume.start(self._look, self.newest())
         except WorkspaceUnavailable as error:
             _log.warning("library_not_read", reason=error.message)
+            self._changes_seen = changes
+            return None
+        self._looking, self._looking_since = look, self._read_at
+        look.add_done_callback(lambda done: self._take(done, changes))
+        return look
+
+    def _take(self, look: asyncio.Future[Shelf], changes: int) -> None:
+        self._looking, self._part = None, None
+        self._read_at, self._changes_seen = time.monotonic(), changes
+        if look.cancelled():
             return
-        await self._take(look)
+        if (error := look.exception()) is None:
+            self._shelf = look.result()
+        else:
+            _log.warning("library_not_read", reason=str(error), exc_info=None if isinstance(error, OSError) else error)
 
-    async def _take(self, look: asyncio.Future[Shelf]) -> None:
-        """What `look` found, or it is `_late` and taken when it ends."""
-        self._late = look
-        try:
-            self._shelf = await self._volume.wait_for(look)
-        except WorkspaceUnavailable as error:
-            _log.warning("library_not_read", reason=error.message)
-        finally:
-            self._read_at = time.monotonic()
-            if look.done():
-                self._late = None
+    async def _is_in_time(self, look: asyncio.Future[Shelf]) -> bool:
+        """Waits for `look`: once, if it is late, and only until there is something to show, if it is the first."""
+        until = self._looking_since + CALL_SECONDS
+        while not look.done():
+            left = until - time.monotonic()
+            if left <= 0 or self._part is not None:
+                return False
+            await asyncio.wait({look}, timeout=min(left, PART_SECONDS))
+        with contextlib.suppress(WorkspaceUnavailable):
+            # A volume that failed is examined.
+            await self._volume.wait_for(look)
+        return True
 
     def _look(self, before: Shelf) -> Shelf:
-        models = self._index.scan()
-        wanted, verified = self.installs.all(), self._index.verified(models)
-        view = View(
-            installs=wanted,
-            removed=self.installs.removed(),
-            holds=self.installs.holds(),
-            verified=verified,
-            progress=self._progress,
-            schedule=self.schedule.get(),
-            kept=self._kept(wanted.values(), verified),
-        )
+        """In a thread. What is shown in parts says nothing yet of what was verified: that is one record per model."""
         mtime_ns, catalogue = self._catalogue(before)
-        workflows = tuple(_titled(summary, catalogue) for summary in self.workflows.all())
-        after = Shelf(before.version, catalogue, view, models, workflows, mtime_ns)
-        return before if after == before else replace(after, version=before.version + 1)
+        wanted = self.installs.all()
+        base = replace(
+            before,
+            catalogue=catalogue,
+            user_presets_mtime_ns=mtime_ns,
+            workflows=tuple(_titled(summary, catalogue) for summary in self.workflows.all()),
+            references=self._saved.references(),
+            last_used=self.last_used.all(),
+            view=replace(
+                before.view,
+                installs=wanted,
+                removed=self.installs.removed(),
+                holds=self.installs.holds(),
+                schedule=self.schedule.get(),
+                uploading_bytes=self._uploads.promised_bytes(),
+            ),
+        )
+        newest, shown_at = before, time.monotonic()
+
+        def show() -> None:
+            nonlocal newest, shown_at
+            if not before.is_complete and time.monotonic() - shown_at > PART_SECONDS:
+                newest = self._part = _next(newest, replace(base, models=self._index.so_far()))
+                shown_at = time.monotonic()
+
+        models = self._index.scan(show)
+        verified = self._index.verified(models)
+        view = replace(base.view, verified=verified, kept=self._kept(wanted.values(), verified))
+        return _next(newest, replace(base, view=view, models=models, is_complete=True))
 
     def _kept(self, wanted: Iterable[Install], verified: Mapping[str, Verified]) -> dict[str, int]:
         """The bytes of partial data, by artifact id, of what is not being downloaded."""
@@ -262,11 +331,11 @@ class Library:
         return kept
 
     def _catalogue(self, before: Shelf) -> tuple[int, Catalogue]:
-        """The user's file's mtime and what was read then; read again when it changed."""
-        try:
-            mtime_ns = self._workspace.user_presets_file.stat().st_mtime_ns
-        except FileNotFoundError:
-            mtime_ns = 0
-        if mtime_ns == before.user_presets_mtime_ns:
+        """The user's file's mtime and what was read then; read again when it, or what the hosts said, changed."""
+        figures, facts = figures_of(self._workspace.user_presets_file), self.lock.all()
+        mtime_ns = figures.st_mtime_ns if figures is not None else 0
+        if mtime_ns == before.user_presets_mtime_ns and facts == self._facts:
             return mtime_ns, before.catalogue
-        return mtime_ns, load_catalogue(APP_DIR / "presets", self._workspace)
+        self._facts = facts
+        sizes = {url: fact.size_bytes for url, fact in facts.items() if fact.size_bytes is not None}
+        return mtime_ns, with_users(self._shipped, self._workspace).sized(sizes)

@@ -76,15 +76,15 @@ async def home(request: Request) -> Response:
 
 
 async def presets(request: Request) -> Response:
-    suite = suite_of(request)
+    suite, selected, plan = suite_of(request), None, None
+    if preset_id := request.path_params.get("preset_id"):
+        plan = await _plan(request, suite, await suite.library.preset(preset_id))
+    # After the plan, through which sizes may have become known.
     shelf = await suite.library.shelf()
     listed = preset_list(shelf.catalogue, shelf.view)
-    selected, plan = None, None
-    if preset_id := request.path_params.get("preset_id"):
+    if preset_id:
         preset = shelf.catalogue.get(preset_id)
         selected = preset_detail(preset, standing.status(preset, shelf.view), shelf.catalogue)
-        if selected.state in _PLANNED:
-            plan = await _plan(request, suite, preset)
     files = plan.files if plan else ()
     troubles = [file.trouble.message for file in files if file.trouble and file.trouble.kind == "unreachable"]
     context = {
@@ -93,20 +93,27 @@ async def presets(request: Request) -> Response:
         "selected": selected,
         "plan": plan,
         "planned": {file.id: file for file in files},
-        "is_asking": selected is not None and selected.state in _PLANNED and plan is None,
+        # Once: a volume that is away would be asked for ever.
+        "is_asking": selected is not None and selected.state in _PLANNED and plan is None and not _is_asked(request),
         "unreachable": troubles[0] if troubles else None,
     }
     return await _page(request, "presets", "Presets", context)
 
 
 async def _plan(request: Request, suite: Suite, preset: Preset) -> Plan | None:
-    """None: the hosts have to be asked first, which the page does when it is shown."""
+    """None: there is nothing to plan, or the hosts have to be asked first, which the page does when it is shown."""
+    if (await suite.library.status(preset)).state not in _PLANNED:
+        return None
     try:
-        if yes_or_no(request, "plan", default=False):
+        if _is_asked(request):
             return await suite.planner.plan(preset, await suite.gpu_bytes())
         return await suite.planner.known(preset, await suite.gpu_bytes())
     except WorkspaceUnavailable:
         return None
+
+
+def _is_asked(request: Request) -> bool:
+    return yes_or_no(request, "plan", default=False)
 
 
 def _by_interest(preset: PresetSummary) -> tuple[int, int, str]:

@@ -45,8 +45,12 @@ class Planner:
     async def plan(self, preset: Preset, gpu_bytes: int | None, *, refresh: bool = False) -> Plan:
         """Every file that is not here is asked for. Raises WorkspaceUnavailable."""
         shelf = await self._library.shelf()
-        urls = [file.url for file in plans.missing_files(preset, shelf.view)]
-        return await self._planned(preset, shelf, await self._resolve(urls, PLAN_SECONDS, refresh=refresh), gpu_bytes)
+        missing = plans.missing_files(preset, shelf.view)
+        found = await self._resolve([file.url for file in missing], PLAN_SECONDS, refresh=refresh)
+        if any(file.size_bytes is None and isinstance(found.get(file.url), Fact) for file in missing):
+            # The catalogue shows what was said.
+            self._library.forget()
+        return await self._planned(preset, shelf, found, gpu_bytes)
 
     async def _planned(
         self, preset: Preset, shelf: Shelf, found: Mapping[str, Fact | Trouble], gpu_bytes: int | None

@@ -12,22 +12,33 @@ from redis.exceptions import RedisError
 from starlette.requests import HTTPConnection
 
 from dashboard.cached import CachedAnswers
+from dashboard.files import ModelFiles
 from dashboard.gallery import Gallery
 from dashboard.library import Library
 from dashboard.live import queue as queue_feed
+from dashboard.live.adoption import AdoptionFeed
 from dashboard.live.downloads import DownloadsFeed
+from dashboard.live.headers import HeadersFeed
 from dashboard.live.hub import Hub
 from dashboard.live.queue import QueueFeed
 from dashboard.live.system import SystemFeed
+from dashboard.live.uses import UsesFeed
+from dashboard.planner import Planner
+from dashboard.uploads import UploadDesk
 from dashboard.volume import Volume
 from services import connections, log
 from services.auth import Brake, Sessions, Tokens
 from services.comfyui import ComfyUI
+from services.credentials import Credentials
 from services.errors import Unavailable, WorkspaceUnavailable
+from services.hub_accounts import HubAccounts
 from services.password import Password
 from services.progress import STOP_SECONDS, stop_key
-from services.runs import RunBook
+from services.proxies import Proxies
+from services.resolver import Resolver
+from services.runs import Change, Run, RunBook
 from services.settings import Settings
+from services.sources import Sources
 from services.workspace import Workspace
 
 RESTART_SECONDS = 1.0
@@ -46,19 +57,31 @@ class Suite:
     settings: Settings
     volume: Volume
     library: Library
+    files: ModelFiles
+    planner: Planner
     gallery: Gallery
     comfyui: ComfyUI
     runs: RunBook
     hub: Hub
     downloads: DownloadsFeed
+    uploads: UploadDesk
+    adoption: AdoptionFeed
     queue: QueueFeed
     system: SystemFeed
     password: Password
     sessions: Sessions
     tokens: Tokens
+    credentials: Credentials
+    accounts: HubAccounts
+    resolver: Resolver
     brake: Brake
     redis: redis.asyncio.Redis
     answers: CachedAnswers = field(default_factory=CachedAnswers)
+
+    async def gpu_bytes(self) -> int | None:
+        """The memory of the largest card; None where there is none."""
+        sizes = [gpu.memory_total_bytes for gpu in (await self.system.status()).gpus if gpu.memory_total_bytes]
+        return max(sizes, default=None)
 
     async def stop_downloads(self, artifact_ids: list[str]) -> None:
         """Asks the workers; without Redis there are none that could hear, and none that download."""
@@ -99,24 +122,43 @@ async def open_suite(settings: Settings) -> AsyncIterator[Suite]:
     volume, comfyui, queue = Volume(settings), ComfyUI(http), QueueFeed(hub)
     downloads = DownloadsFeed(pool, hub)
     library = Library(settings, volume, downloads.progress)
-    runs = RunBook(comfyui, queue.heard)
+    uses = UsesFeed(volume, library.last_used)
+
+    def heard(change: Change, run: Run | None) -> None:
+        queue.heard(change, run)
+        uses.heard(change, run, runs)
+
+    runs = RunBook(comfyui, heard)
     system = SystemFeed(settings, volume, comfyui, hub)
+    uploads, adoption = UploadDesk(settings, volume), AdoptionFeed(settings, volume, hub)
+    workspace, proxies = Workspace(settings.workspace), Proxies.from_settings(settings)
+    credentials = Credentials(settings, workspace)
+    headers = HeadersFeed(volume)
+    resolver = Resolver(lambda: Sources.from_settings(settings, credentials), proxies, library.lock)
+    planner = Planner(settings, volume, library, resolver)
     await library.load()
     password = Password(settings)
     suite = Suite(
         settings=settings,
         volume=volume,
         library=library,
-        gallery=Gallery(volume, Workspace(settings.workspace).output),
+        files=ModelFiles(workspace, volume, library),
+        planner=planner,
+        gallery=Gallery(volume, workspace.output),
         comfyui=comfyui,
         runs=runs,
         hub=hub,
         downloads=downloads,
+        uploads=uploads,
+        adoption=adoption,
         queue=queue,
         system=system,
         password=password,
         sessions=await asyncio.to_thread(_sessions, settings, password),
-        tokens=Tokens(Workspace(settings.workspace).secrets / "tokens.json"),
+        tokens=Tokens(workspace.secrets / "tokens.json"),
+        credentials=credentials,
+        accounts=HubAccounts(settings, credentials, proxies),
+        resolver=resolver,
         brake=Brake(),
         redis=pool,
     )
@@ -124,9 +166,13 @@ async def open_suite(settings: Settings) -> AsyncIterator[Suite]:
         "volume": volume.watch,
         "progress": downloads.follow,
         "downloads": lambda: downloads.tell(library),
+        "uploads": lambda: uploads.follow(library, downloads),
+        "adoption": lambda: adoption.follow(library, downloads),
         "queue": lambda: queue.tell(runs),
         "comfyui": lambda: queue_feed.follow(settings.comfyui_loopback_port, runs, system.forget),
         "system": system.tell,
+        "uses": lambda: uses.keep(library),
+        "headers": lambda: headers.follow(library),
         "tokens": lambda: _load_tokens(volume, suite.tokens),
     }
     tasks = [asyncio.create_task(_kept_going(name, feed), name=name) for name, feed in feeds.items()]
@@ -134,6 +180,11 @@ async def open_suite(settings: Settings) -> AsyncIterator[Suite]:
         yield suite
     finally:
         await cancel(tasks)
+        uploads.close()
+        adoption.close()
+        headers.close()
+        planner.close()
+        library.close()
         volume.close()
         await connections.close(pool, http)
 

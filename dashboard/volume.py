@@ -114,5 +114,8 @@ class Volume:
         except TimeoutError:
             process.kill()
             return volume.hung(root, PROBE_SECONDS)
+        except asyncio.CancelledError:
+            process.kill()
+            raise
         except msgspec.DecodeError:
             return VolumeReport("missing", str(root), f"{root} could not be examined; the dashboard's log says why")

@@ -5,6 +5,7 @@ offered by no loader, so nothing here is guessed: what a newer ComfyUI adds is r
 """
 
 import ast
+import os
 from pathlib import Path
 
 MODEL_SUFFIXES = frozenset({".ckpt", ".pt", ".pt2", ".bin", ".pth", ".safetensors", ".pkl", ".sft", ".gguf"})
@@ -47,7 +48,8 @@ _NOT_MODELS = {"custom_nodes", "datasets"}
 
 def is_model(folder: str, name: str) -> bool:
     """Whether the file `name` in `folder` is one that ComfyUI's loaders offer, by its suffix."""
-    suffix = Path(name).suffix.lower()
+    # Not by a Path: a library of ten thousand files is asked for each.
+    suffix = os.path.splitext(name)[1].lower()
     return suffix in MODEL_SUFFIXES or (folder == "configs" and suffix == ".yaml")
 
 

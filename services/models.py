@@ -1,10 +1,13 @@
 """The model files on the volume: found, listed, counted, deleted."""
 
+import contextlib
+import functools
+import operator
 import os
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,21 +18,32 @@ from services.artifacts import Artifact, model_id
 from services.errors import Conflict
 from services.model_folders import LEGACY_FOLDERS, is_model
 from services.verified import Verified, VerifiedFiles
+from services.verified_summary import VerifiedSummary
 from services.workspace import Workspace, figures_of
 
-# A folder that did not change is believed for this long, then its files are looked at again one by one.
+# Each file is looked at again after this, whatever its folder says.
 RESCAN_SECONDS = 60.0
+# How many of those one scan looks at again, so that none takes as long as the first did.
+RESCAN_FILES = 1000
 # A file changed less than this before it was looked at may still be growing.
 SETTLED_SECONDS = 60.0
 # A folder changed within this time may change again under the same time stamp.
 FOLDER_SETTLED_SECONDS = 2.0
 MAX_DEPTH = 8
+# How often who waits for another's scan shows what that has found.
+LOCK_SECONDS = 0.2
 # The tree that the suite writes to, relative to the volume.
 OURS = "models"
+# What a folder says of a file's inode where the file system has none to say (FUSE_UNKNOWN_INO).
+_NO_INODES = {0, 0xFFFFFFFF}
 
 
-class ModelFile(Struct, frozen=True):
-    """A model on disk. `name` is relative to its folder, with `/`; `root`, the tree it lies in, to the volume."""
+class ModelFile(Struct, frozen=True, gc=False):
+    """A model on disk. `name` is relative to its folder, with `/`; `root`, the tree it lies in, to the volume.
+
+    `lies_in`: the folder, as it is called there, relative to the volume. Hard links to one file share `device` and
+    `inode`; `links` counts them.
+    """
 
     id: str
     folder: str
@@ -37,6 +51,15 @@ class ModelFile(Struct, frozen=True):
     size_bytes: int
     mtime_ns: int
     root: str = OURS
+    lies_in: str = ""
+    device: int = 0
+    inode: int = 0
+    links: int = 1
+
+    @property
+    def path(self) -> str:
+        """Relative to the volume."""
+        return f"{self.lies_in}/{self.name}"
 
 
 @dataclass(frozen=True)
@@ -52,30 +75,65 @@ class _Tree:
     def is_ours(self) -> bool:
         return self.root == OURS
 
-    def has_folder(self, name: str) -> bool:
+    def has_folder(self, entry: os.DirEntry[str]) -> bool:
         """In our own, a link to one counts: an operator put it there."""
-        figures = figures_of(self.models / name)
-        is_folder = figures is not None and stat.S_ISDIR(figures.st_mode)
-        return is_folder and (self.is_ours or not (self.models / name).is_symlink())
+        if not entry.is_symlink():
+            return entry.is_dir()
+        figures = figures_of(entry.path) if self.is_ours else None
+        return figures is not None and stat.S_ISDIR(figures.st_mode)
 
     def has_file(self, entry: os.DirEntry[str]) -> bool:
         return self.is_ours or not entry.is_symlink() or plain_tree.is_on_volume(self.volume, entry.path)
 
 
+class _Place:
+    """A folder of a tree: `below` is the path from the model folder, with a `/` at its end; `lies_in`, where the model
+    folder lies on the volume, under the name it has there."""
+
+    def __init__(self, tree: _Tree, folder: str, below: str = "") -> None:
+        self.tree = tree
+        self.folder = folder
+        self.below = below
+        self.known_as = LEGACY_FOLDERS.get(folder, folder)
+        self.lies_in = f"{tree.root}/{folder}"
+        self.root = self.lies_in if tree.is_ours and self.known_as != folder else tree.root
+        self.path = f"{tree.volume}/{self.lies_in}/{below}"
+
+    def sub(self, name: str) -> "_Place":
+        return _Place(self.tree, self.folder, f"{self.below}{name}/")
+
+
 class _Scanned(Struct):
+    """One reading of a folder. `files` by id; `entries`: by name, the inode that the folder names, and the file.
+
+    `looked_at`: when every one of its files was looked at last.
+    """
+
     mtime_ns: int
     scanned_at: float
-    files: tuple[ModelFile, ...]
+    looked_at: float
+    files: dict[str, ModelFile]
+    entries: dict[str, tuple[int, ModelFile]]
     subfolders: tuple[str, ...]
+    newest_ns: int
 
-    def is_fresh(self, mtime_ns: int) -> bool:
-        newest = max((file.mtime_ns for file in self.files), default=0)
+    def is_quiet(self, mtime_ns: int) -> bool:
+        """Nothing came or went, and nothing was growing when it was looked at."""
         return (
             mtime_ns == self.mtime_ns
-            and time.time() - self.scanned_at < RESCAN_SECONDS
             and self.scanned_at - mtime_ns / 1e9 > FOLDER_SETTLED_SECONDS
-            and self.scanned_at - newest / 1e9 > SETTLED_SECONDS
+            and self.scanned_at - self.newest_ns / 1e9 > SETTLED_SECONDS
         )
+
+    def is_due(self) -> bool:
+        return time.time() - self.looked_at >= RESCAN_SECONDS
+
+    def settled(self, entry: os.DirEntry[str]) -> ModelFile | None:
+        """What was known of `entry`, if that is the same file still and had stopped changing."""
+        inode, file = self.entries.get(entry.name, (0, None))
+        if file is None or inode in _NO_INODES or inode != entry.inode():
+            return None
+        return file if self.scanned_at - file.mtime_ns / 1e9 > SETTLED_SECONDS else None
 
 
 class ModelIndex:
@@ -87,35 +145,113 @@ class ModelIndex:
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
         self._verified = VerifiedFiles(workspace)
-        self._folders: dict[Path, _Scanned] = {}
+        self._summary = VerifiedSummary(workspace, self._verified)
+        self._folders: dict[str, _Scanned] = {}
+        self._parts: list[dict[str, ModelFile]] = []
+        self._found: dict[str, ModelFile] = {}
+        self._holding: tuple[object, dict[str, Verified], dict[str, Verified]] = (None, {}, {})
+        self._again = 0
+        self._is_closed = False
         self._lock = threading.Lock()
 
-    def scan(self) -> dict[str, ModelFile]:
-        """Every model file, by id. Raises OSError when the volume does not answer."""
-        with self._lock:
-            volume = self._workspace.root
-            found = self._scan(_Tree(volume))
-            if plain_tree.models_of(self._workspace) is None:
-                return found
-            return {**self._scan(_Tree(volume, plain_tree.ROOT)), **found}
+    def scan(self, show: Callable[[], None] | None = None) -> dict[str, ModelFile]:
+        """Every model file, by id; the same dictionary as before while nothing changed.
 
-    def _scan(self, tree: _Tree) -> dict[str, ModelFile]:
+        `show` is called after each folder: what is known by then is `so_far`. Raises OSError when the volume does not
+        answer.
+        """
+        while not self._lock.acquire(timeout=LOCK_SECONDS):
+            # Another scan is under way, which shows as well.
+            if show is not None:
+                show()
         try:
-            names = sorted(filter(_is_listed, os.listdir(tree.models)))
-        except FileNotFoundError:
-            return {}
-        # Old names first: of two files with one name, that under the new one counts.
-        folders = sorted(filter(tree.has_folder, names), key=lambda name: name not in LEGACY_FOLDERS)
-        return {file.id: file for folder in folders for file in self._files(tree, folder, "", 0)}
+            return self._scan(show)
+        finally:
+            self._lock.release()
+
+    def prepare(self) -> None:
+        """Begins early with what the first scan would have to look at."""
+        with contextlib.suppress(OSError), self._lock:
+            self._scan(None)
+
+    def so_far(self) -> dict[str, ModelFile]:
+        """What the scan that is under way has found, and what the one before knew. Touches no volume."""
+        return _merged([scanned.files for scanned in list(self._folders.values())])
+
+    def close(self) -> None:
+        """A scan that is under way ends with the folder it is at: nobody waits for it any more."""
+        self._is_closed = True
+
+    def _scan(self, show: Callable[[], None] | None) -> dict[str, ModelFile]:
+        before, self._again = self._folders, RESCAN_FILES
+        parts: list[dict[str, ModelFile]] = []
+        self._folders = dict(before)
+        seen: dict[str, _Scanned] = {}
+        for path, scanned in self._walk(before):
+            parts.append(scanned.files)
+            seen[path] = self._folders[path] = scanned
+            if show is not None:
+                show()
+        self._folders = seen
+        if len(parts) != len(self._parts) or any(map(operator.is_not, parts, self._parts)):
+            self._parts, self._found = parts, _merged(parts)
+        return self._found
+
+    def _walk(self, before: Mapping[str, _Scanned]) -> Iterator[tuple[str, _Scanned]]:
+        """Of two files with one id, the latter counts."""
+        volume = self._workspace.root
+        trees = [_Tree(volume)] if plain_tree.models_of(self._workspace) is None else []
+        for tree in trees or [_Tree(volume, plain_tree.ROOT), _Tree(volume)]:
+            for folder in _folders_of(tree):
+                if self._is_closed:
+                    return
+                yield from self._walk_folder(_Place(tree, folder), before, 0)
+
+    def _walk_folder(self, place: _Place, before: Mapping[str, _Scanned], depth: int) -> Iterator[tuple[str, _Scanned]]:
+        path = place.path
+        try:
+            scanned = self._look(place, path, before.get(path))
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return
+        yield path, scanned
+        if depth < MAX_DEPTH:
+            for name in scanned.subfolders:
+                if self._is_closed:
+                    return
+                yield from self._walk_folder(place.sub(name), before, depth + 1)
+
+    def _look(self, place: _Place, path: str, known: _Scanned | None) -> _Scanned:
+        mtime_ns = os.stat(path).st_mtime_ns
+        if known is None:
+            return _scan_folder(place, path, mtime_ns, None)
+        is_due = known.is_due() and self._again > 0
+        if not is_due and known.is_quiet(mtime_ns):
+            return known
+        if is_due:
+            self._again -= len(known.files)
+        scanned = _scan_folder(place, path, mtime_ns, None if is_due else known)
+        if scanned.files == known.files:
+            # The same object: whoever holds it sees that nothing changed.
+            scanned.files = known.files
+        return scanned
 
     def verified(self, files: Mapping[str, ModelFile]) -> dict[str, Verified]:
         """The verification records that still hold for `files`."""
-        records = self._verified.all()
-        return {
+        records = self._summary.all()
+        known_files, known_records, holding = self._holding
+        if known_files is files and known_records == records:
+            return holding
+        holding = {
             id_: record
             for id_, record in records.items()
             if (file := files.get(id_)) and (file.size_bytes, file.mtime_ns) == (record.size_bytes, record.mtime_ns)
         }
+        self._holding = (files, records, holding)
+        return holding
+
+    def keep_summary(self) -> None:
+        """So that the next start need not read every verification record. Raises OSError."""
+        self._summary.keep()
 
     def delete(self, ids: Iterable[str]) -> tuple[list[ModelFile], list[str]]:
         """(what was removed, the ids that are no model's). A link is removed, never what it points to.
@@ -149,42 +285,82 @@ class ModelIndex:
         self._verified.delete(artifact.id)
         return freed
 
-    def _files(self, tree: _Tree, folder: str, below: str, depth: int) -> Iterator[ModelFile]:
-        path = tree.models / folder / below
-        try:
-            mtime_ns = path.stat().st_mtime_ns
-            known = self._folders.get(path)
-            if known is None or not known.is_fresh(mtime_ns):
-                known = self._folders[path] = _scan_folder(path, tree, folder, below, mtime_ns)
-        except (FileNotFoundError, NotADirectoryError, PermissionError):
-            return
-        yield from known.files
-        if depth < MAX_DEPTH:
-            for name in known.subfolders:
-                yield from self._files(tree, folder, f"{below}{name}/", depth + 1)
+
+def _folders_of(tree: _Tree) -> list[str]:
+    """Old names first: of two files with one name, that under the new one counts."""
+    try:
+        with os.scandir(tree.models) as entries:
+            names = sorted(entry.name for entry in entries if _is_listed(entry.name) and tree.has_folder(entry))
+    except FileNotFoundError:
+        return []
+    return sorted(names, key=lambda name: name not in LEGACY_FOLDERS)
 
 
-def _scan_folder(path: Path, tree: _Tree, folder: str, below: str, mtime_ns: int) -> _Scanned:
-    files, subfolders, scanned_at = [], [], time.time()
-    known_as = LEGACY_FOLDERS.get(folder, folder)
-    root = f"{OURS}/{folder}" if tree.is_ours and known_as != folder else tree.root
+def _scan_folder(place: _Place, path: str, mtime_ns: int, known: _Scanned | None) -> _Scanned:
+    """What `known` settled of files that are still the same is not asked again: each costs a way to the volume."""
+    scanned_at, folder = time.time(), place.known_as
+    found: list[tuple[str, int, ModelFile]] = []
+    subfolders = []
     with os.scandir(path) as entries:
         for entry in entries:
             if not _is_listed(entry.name):
                 continue
-            if entry.is_dir(follow_symlinks=False):
+            file = known.settled(entry) if known is not None else None
+            if file is None and entry.is_dir(follow_symlinks=False):
                 subfolders.append(entry.name)
-            elif (
-                is_model(known_as, entry.name)
-                and (figures := figures_of(entry.path))
-                and stat.S_ISREG(figures.st_mode)
-                and tree.has_file(entry)
+                continue
+            if (
+                file is None
+                and _is_model(folder, os.path.splitext(entry.name)[1])
+                and (figures := _figures_of(place.tree, entry))
             ):
-                name = below + entry.name
-                size, mtime = figures.st_size, figures.st_mtime_ns
-                files.append(ModelFile(model_id(known_as, name), known_as, name, size, mtime, root))
-    files.sort(key=lambda file: file.name)
-    return _Scanned(mtime_ns, scanned_at, tuple(files), tuple(sorted(subfolders)))
+                file = _model(place, place.below + entry.name, figures)
+            if file is not None:
+                found.append((entry.name, entry.inode(), file))
+    found.sort()
+    return _Scanned(
+        mtime_ns=mtime_ns,
+        scanned_at=scanned_at,
+        looked_at=known.looked_at if known is not None else scanned_at,
+        files={file.id: file for _, _, file in found},
+        entries={name: (inode, file) for name, inode, file in found},
+        subfolders=tuple(sorted(subfolders)),
+        newest_ns=max((file.mtime_ns for _, _, file in found), default=0),
+    )
+
+
+def _figures_of(tree: _Tree, entry: os.DirEntry[str]) -> os.stat_result | None:
+    figures = figures_of(entry.path)
+    is_file = figures is not None and stat.S_ISREG(figures.st_mode)
+    return figures if is_file and tree.has_file(entry) else None
+
+
+def _model(place: _Place, name: str, figures: os.stat_result) -> ModelFile:
+    return ModelFile(
+        id=model_id(place.known_as, name),
+        folder=place.known_as,
+        name=name,
+        size_bytes=figures.st_size,
+        mtime_ns=figures.st_mtime_ns,
+        root=place.root,
+        lies_in=place.lies_in,
+        device=figures.st_dev,
+        inode=figures.st_ino,
+        links=figures.st_nlink,
+    )
+
+
+def _merged(parts: Iterable[dict[str, ModelFile]]) -> dict[str, ModelFile]:
+    found: dict[str, ModelFile] = {}
+    for part in parts:
+        found.update(part)
+    return found
+
+
+@functools.lru_cache(1024)
+def _is_model(folder: str, suffix: str) -> bool:
+    """Asked once of each suffix, and not of each of ten thousand files."""
+    return is_model(folder, f"model{suffix}")
 
 
 def _is_listed(name: str) -> bool:

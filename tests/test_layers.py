@@ -38,6 +38,7 @@ SERVICES_IN_ORDER = (
     "catalogue",
     "plain_tree",
     "verified",
+    "verified_summary",
     "schedule",
     "progress",
     "credentials",

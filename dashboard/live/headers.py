@@ -33,6 +33,8 @@ class HeadersFeed:
 
     async def follow(self, library: "Library") -> None:
         """For ever; a volume that is away is waited for."""
+        # After the first picture, which someone waits for.
+        await library.shelf()
         await self._load(library)
         version, is_owed = -1, False
         while True:

@@ -1,6 +1,7 @@
 """Reading a volume that takes its time."""
 
 import asyncio
+import errno
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -10,9 +11,9 @@ import msgspec
 import pytest
 
 import dashboard.library
-import dashboard.volume
 from dashboard.library import Library
 from dashboard.volume import THREADS, Volume
+from services.models import ModelFile, ModelIndex
 from services.settings import Settings
 
 PRESET = {
@@ -42,7 +43,7 @@ class Door:
 @pytest.fixture
 def door(monkeypatch: pytest.MonkeyPatch) -> Door:
     door = Door()
-    monkeypatch.setattr(dashboard.volume, "CALL_SECONDS", 0.1)
+    monkeypatch.setattr(dashboard.library, "CALL_SECONDS", 0.1)
     monkeypatch.setattr(dashboard.library, "FRESH_SECONDS", 0.0)
     return door
 
@@ -52,7 +53,7 @@ async def library(settings: Settings, door: Door, monkeypatch: pytest.MonkeyPatc
     volume = Volume(settings)
     made = Library(settings, volume, {})
     scan = made._index.scan
-    monkeypatch.setattr(made._index, "scan", lambda: door.pass_(scan))
+    monkeypatch.setattr(made._index, "scan", lambda show: door.pass_(lambda: scan(show)))
     await made.load()
     yield made
     door.open.set()
@@ -101,7 +102,7 @@ async def test_what_changed_during_a_look_is_in_the_next_one(
     settings: Settings, library: Library, door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dashboard.library, "FRESH_SECONDS", 1000.0)
-    monkeypatch.setattr(dashboard.volume, "CALL_SECONDS", 5.0)
+    monkeypatch.setattr(dashboard.library, "CALL_SECONDS", 5.0)
     door.open.clear()
     looking = asyncio.create_task(library.shelf())
     while not door.looks:
@@ -124,3 +125,70 @@ async def test_a_workflow_of_ones_own_goes_before_a_presets(settings: Settings, 
     own = {"1": {"class_type": "LoadImage", "inputs": {}}}
     Path(settings.workspace / "workflows" / "user" / "MINE.json").write_bytes(msgspec.json.encode(own))
     assert await library.workflow("MINE") == own
+
+
+async def test_a_look_that_fails_leaves_what_was_known(
+    settings: Settings, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = await library.shelf()
+    scan = library._index.scan
+
+    def fail(_show: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(library._index, "scan", fail)
+    library.forget()
+    assert await library.shelf() is known
+    monkeypatch.setattr(library._index, "scan", scan)
+    (settings.workspace / "models" / "loras" / "new.safetensors").write_bytes(b"x")
+    library.forget()
+    assert len((await library.shelf()).models) == 1
+
+
+async def test_the_first_picture_shows_folder_by_folder(
+    settings: Settings, library: Library, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dashboard.library, "PART_SECONDS", 0.01)
+    monkeypatch.setattr(dashboard.library, "CALL_SECONDS", 5.0)
+    add_preset(settings)
+    for name in ("loras", "vae"):
+        (settings.workspace / "models" / name / "a.safetensors").write_bytes(b"x")
+
+    def in_steps(show: Callable[[], None]) -> dict[str, ModelFile]:
+        def step() -> None:
+            time.sleep(0.02)
+            show()
+            if len(library._index.so_far()) == 1:
+                door.pass_(lambda: None)
+
+        return ModelIndex.scan(library._index, step)
+
+    monkeypatch.setattr(library._index, "scan", in_steps)
+    door.open.clear()
+    until = time.monotonic() + 5
+    while not (part := await library.shelf()).models:
+        assert time.monotonic() < until, "nothing shows"
+        await asyncio.sleep(0.01)
+    assert (len(part.models), part.is_complete) == (1, False)
+    assert "MINE" in part.catalogue.presets
+    door.open.set()
+    while not (whole := await library.shelf()).is_complete:
+        assert time.monotonic() < until, "it is never complete"
+        await asyncio.sleep(0.01)
+    assert len(whole.models) == 2
+    assert whole.version > part.version
+
+
+async def test_while_nothing_changes_the_picture_is_the_same(library: Library) -> None:
+    known = await library.shelf()
+    library.forget()
+    assert await library.shelf() is known
+
+
+async def test_a_listing_is_made_once_for_each_picture(settings: Settings, library: Library) -> None:
+    known = await library.listing()
+    library.forget()
+    assert await library.listing() is known
+    (settings.workspace / "models" / "loras" / "new.safetensors").write_bytes(b"x")
+    library.forget()
+    assert await library.listing() is not known

@@ -153,8 +153,16 @@ def test_a_preset_is_installed_and_its_workflow_makes_a_picture(
     page = client.get("/", headers={"Accept": "text/html"}).text
     assert run["outputs"][0]["url"] in page
 
+    def uses() -> list[float]:
+        models = client.get("/api/models/", params={"folder": "upscale_models"}).json()["models"]
+        return [model["last_used"] for model in models if model["last_used"]]
+
+    (used_at,) = suite.wait_for(uses, "when the model was used", 30)
+    assert abs(used_at - time.time()) < 300
+
     removed = client.delete("/api/presets/TINY_UPSCALER").json()
-    assert removed == {"removed": ["tiny_esrgan_x4.safetensors"], "kept": [], "freed_bytes": len(MODEL)}
+    assert removed["removed"] == ["tiny_esrgan_x4.safetensors"]
+    assert (removed["kept"], removed["freed_bytes"]) == ([], len(MODEL))
     assert not file.exists()
 
 

@@ -1,13 +1,15 @@
 import os
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+import services.models
 from services import journal
 from services.artifacts import Artifact, model_id
 from services.journal import Journal
-from services.models import ModelFile, ModelIndex, folder_sizes
+from services.models import RESCAN_SECONDS, ModelFile, ModelIndex, folder_sizes
 from services.verified import Verified, VerifiedFiles
 from services.workspace import Workspace
 
@@ -41,7 +43,18 @@ def test_models_are_found_with_their_figures(index: ModelIndex, workspace: Works
     file = put(workspace, "loras/a.safetensors", b"12345")
     (found,) = index.scan().values()
     id_ = model_id("loras", "a.safetensors")
-    assert found == ModelFile(id_, "loras", "a.safetensors", 5, file.stat().st_mtime_ns)
+    at = file.stat()
+    assert found == ModelFile(
+        id=id_,
+        folder="loras",
+        name="a.safetensors",
+        size_bytes=5,
+        mtime_ns=at.st_mtime_ns,
+        lies_in="models/loras",
+        device=at.st_dev,
+        inode=at.st_ino,
+        links=1,
+    )
 
 
 def test_models_in_sub_folders_are_found(index: ModelIndex, workspace: Workspace) -> None:
@@ -173,6 +186,119 @@ def test_a_folder_read_right_after_a_change_is_read_again(index: ModelIndex, wor
     os.utime(first.parent, ns=(stamp, stamp))
     time.sleep(0.6)
     assert names(index) == ["loras/a.safetensors", "loras/b.safetensors"]
+
+
+def test_while_nothing_changes_the_models_are_the_same_object(index: ModelIndex, workspace: Workspace) -> None:
+    file = put(workspace, "loras/a.safetensors")
+    known = index.scan()
+    assert index.scan() is known
+    assert index.verified(known) is index.verified(known)
+    make_old(file)
+    assert index.scan() is not known
+
+
+def test_a_model_that_was_replaced_is_seen_at_once(index: ModelIndex, workspace: Workspace) -> None:
+    file = put(workspace, "loras/a.safetensors", b"1")
+    make_old(file, file.parent)
+    assert [found.size_bytes for found in index.scan().values()] == [1]
+    newer = put(workspace, "loras/b", b"123")
+    make_old(newer)
+    newer.replace(file)
+    assert [found.size_bytes for found in index.scan().values()] == [3]
+
+
+def test_a_model_beside_a_new_one_is_not_looked_at_again(
+    index: ModelIndex, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = [put(workspace, f"loras/{name}.safetensors") for name in "abc"]
+    make_old(*old, old[0].parent)
+    index.scan()
+    put(workspace, "loras/new.safetensors")
+    looked_at: list[str] = []
+    monkeypatch.setattr(services.models, "figures_of", lambda path: looked_at.append(str(path)))
+    index.scan()
+    assert [Path(path).name for path in looked_at if path.endswith(".safetensors")] == ["new.safetensors"]
+
+
+def test_a_model_rewritten_in_place_is_seen_when_its_time_comes(
+    index: ModelIndex, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = put(workspace, "loras/a.safetensors", b"1")
+    make_old(file, file.parent)
+    index.scan()
+    file.write_bytes(b"123")
+    make_old(file)
+    assert [found.size_bytes for found in index.scan().values()] == [1]
+    later = time.time() + RESCAN_SECONDS
+    monkeypatch.setattr("time.time", lambda: later)
+    assert [found.size_bytes for found in index.scan().values()] == [3]
+
+
+def test_one_scan_looks_at_some_of_those_whose_time_came_and_the_next_at_more(
+    index: ModelIndex, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services.models, "RESCAN_FILES", 1)
+    files = [put(workspace, f"{folder}/a.safetensors") for folder in ("loras", "vae")]
+    make_old(*files, *(file.parent for file in files))
+    index.scan()
+    for file in files:
+        file.write_bytes(b"123")
+        make_old(file)
+    later = time.time() + RESCAN_SECONDS
+    monkeypatch.setattr("time.time", lambda: later)
+    assert sorted(found.size_bytes for found in index.scan().values()) == [1, 3]
+    assert sorted(found.size_bytes for found in index.scan().values()) == [3, 3]
+
+
+def test_hard_links_are_known_as_one_file(index: ModelIndex, workspace: Workspace) -> None:
+    file = put(workspace, "loras/a.safetensors")
+    (workspace.models / "vae" / "b.safetensors").hardlink_to(file)
+    put(workspace, "vae/c.safetensors")
+    found = {model.name: model for model in index.scan().values()}
+    same = [(found[f"{name}.safetensors"].device, found[f"{name}.safetensors"].inode) for name in "abc"]
+    assert same[0] == same[1] != same[2]
+    assert [found[f"{name}.safetensors"].links for name in "abc"] == [2, 2, 1]
+
+
+def test_a_scan_shows_what_it_found_folder_by_folder(index: ModelIndex, workspace: Workspace) -> None:
+    put(workspace, "loras/a.safetensors")
+    put(workspace, "vae/b.safetensors")
+    shown: list[int] = []
+    index.scan(lambda: shown.append(len(index.so_far())))
+    assert sorted(set(shown)) == [0, 1, 2]
+    assert shown == sorted(shown)
+
+
+def test_who_waits_for_anothers_scan_shows_what_it_found(index: ModelIndex, workspace: Workspace) -> None:
+    put(workspace, "loras/a.safetensors")
+    shown = threading.Event()
+
+    def show() -> None:
+        if index.so_far():
+            second = threading.Thread(target=index.scan, args=(shown.set,))
+            second.start()
+            assert shown.wait(10)
+            threads.append(second)
+
+    threads: list[threading.Thread] = []
+    index.scan(lambda: None if threads else show())
+    [second] = threads
+    second.join(10)
+    assert not second.is_alive()
+
+
+def test_a_scan_that_nobody_waits_for_ends(index: ModelIndex, workspace: Workspace) -> None:
+    put(workspace, "loras/a.safetensors")
+    put(workspace, "vae/b.safetensors")
+    assert len(index.scan(index.close)) < 2
+
+
+def test_folders_that_are_gone_are_forgotten(index: ModelIndex, workspace: Workspace) -> None:
+    file = put(workspace, "loras/sub/a.safetensors")
+    index.scan()
+    file.unlink()
+    file.parent.rmdir()
+    assert index.scan() == index.so_far() == {}
 
 
 def test_deleting_removes_the_file_and_its_record(index: ModelIndex, workspace: Workspace) -> None:
