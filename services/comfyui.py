@@ -4,11 +4,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
-import httpx
 import msgspec
 from msgspec import Struct
 
 from services.errors import ComfyUIUnavailable, WorkflowRefused
+from services.lean_imports import without_rich
+
+with without_rich():
+    import httpx
 
 T = TypeVar("T")
 Prompt = dict[str, dict[str, Any]]

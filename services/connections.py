@@ -3,6 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING
 
+from services.lean_imports import without_rich
 from services.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def async_redis_client(settings: Settings) -> "redis.asyncio.Redis":
 
 def comfyui_client(settings: Settings) -> "httpx.AsyncClient":
     """Straight to ComfyUI on loopback, past nginx and any proxy of the environment."""
-    import httpx
+    with without_rich():
+        import httpx
 
     return httpx.AsyncClient(
         base_url=f"http://127.0.0.1:{settings.comfyui_loopback_port}",

@@ -16,8 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import structlog
-from structlog.types import EventDict, Processor
+from services.lean_imports import without_rich
+
+with without_rich():
+    import structlog
+    from structlog.types import EventDict, Processor
 
 QUEUE_LINES = 10_000
 # How long a program that ends waits for the volume to take its last lines.

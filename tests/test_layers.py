@@ -15,6 +15,7 @@ PROGRAMS = ("bootstrap", "dashboard", "tools", "worker")
 # A module imports only modules that stand before it.
 SERVICES_IN_ORDER = (
     "errors",
+    "lean_imports",
     "settings",
     "dev_tools",
     "model_folders",
@@ -196,6 +197,13 @@ def test_the_boot_does_not_load_what_it_does_not_need() -> None:
     code = "import sys, bootstrap.__main__; print(' '.join(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert not {module.split(".")[0] for module in loaded.split()} & set(NOT_AT_BOOT)
+
+
+@pytest.mark.parametrize("program", ["dashboard.app", "worker.__main__", "worker.downloads", "worker.reconciler"])
+def test_no_program_but_the_command_line_loads_what_draws_there(program: str) -> None:
+    code = f"import sys, {program}; print(' '.join(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not {"rich", "pygments", "comfyui_workflow_templates_json"} & set(loaded.split())
 
 
 def test_there_are_no_modules_for_odds_and_ends() -> None:
