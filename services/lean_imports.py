@@ -5,15 +5,17 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
+# The second is what rich colours code with; httpx asks for it first.
+_DRAWING = ("rich", "pygments")
+
 
 @contextlib.contextmanager
 def without_rich() -> Iterator[None]:
     """What is imported within finds no `rich`, unless somebody has it already."""
-    if "rich" in sys.modules:
-        yield
-        return
-    sys.modules["rich"] = None  # type: ignore[assignment]
+    hidden = [name for name in _DRAWING if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]
     try:
         yield
     finally:
-        del sys.modules["rich"]
+        for name in hidden:
+            del sys.modules[name]
