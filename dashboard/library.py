@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
 from dashboard.listing import Listing
@@ -26,6 +28,7 @@ from services.references import References, SavedWorkflows
 from services.schedule import ScheduleRecords
 from services.settings import APP_DIR, Settings
 from services.standing import InstallStatus
+from services.templates import Templates
 from services.uploads import UploadBook
 from services.verified import Verified
 from services.workflows import Workflows, WorkflowSummary, check_shape
@@ -40,6 +43,10 @@ PATIENCE_SECONDS = 0.05
 PART_SECONDS = 1.0
 
 _log = log.get("library")
+
+
+def _graph(template: str) -> Any:
+    return msgspec.json.decode(Templates().graph(template))
 
 
 def _titled(summary: WorkflowSummary, catalogue: Catalogue) -> WorkflowSummary:
@@ -241,6 +248,17 @@ class Library:
             if preset is None or preset.workflow is None:
                 raise
             return check_shape(preset.workflow)
+
+    async def saved_workflow(self, name: str) -> dict[str, Any]:
+        """As `workflow`; of an official preset, its graph as ComfyUI's editor saves it."""
+        try:
+            return await self.workflow(name)
+        except NotFound:
+            preset = (await self.shelf()).catalogue.presets.get(name)
+            if preset is None or preset.origin != "official":
+                raise
+        graph: dict[str, Any] = await asyncio.to_thread(_graph, name)
+        return graph
 
     async def artifact(self, artifact_id: str) -> Artifact:
         """Of a wanted file. Raises NotFound."""

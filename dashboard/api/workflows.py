@@ -27,7 +27,7 @@ async def list_workflows(request: Request) -> Response:
 
 
 async def get_workflow(request: Request) -> Response:
-    return json_answer(await suite_of(request).library.workflow(request.path_params["name"]))
+    return json_answer(await suite_of(request).library.saved_workflow(request.path_params["name"]))
 
 
 async def save_workflow(request: Request) -> Response:

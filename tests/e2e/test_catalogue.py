@@ -121,6 +121,14 @@ def test_every_official_template_with_files_is_a_preset(client: httpx.Client) ->
     assert len(official(client)) > 200
 
 
+def test_an_official_preset_has_its_workflow_as_the_editor_opens_it(client: httpx.Client) -> None:
+    preset = official(client)[0]
+    graph = asked(client, f"/api/workflows/{preset['id']}")
+    names = {file["name"] for file in asked(client, f"/api/presets/{preset['id']}")["files"]}
+    assert all(name in json.dumps(graph) for name in names)
+    assert isinstance(graph["nodes"], list)
+
+
 def test_an_official_preset_is_planned_installed_and_removed(
     running: RunningSuite, client: httpx.Client, hubs: Hubs, pair: tuple[dict[str, Any], dict[str, Any]]
 ) -> None:
