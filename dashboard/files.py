@@ -7,9 +7,10 @@ from dashboard.library import Library
 from dashboard.volume import Volume
 from services import journal, removals
 from services.artifacts import Artifact
-from services.errors import NotFound
+from services.errors import Conflict, NotFound
 from services.models import OURS, ModelFile
 from services.placing import How, Placing
+from services.presets import Preset
 from services.removals import Removal
 from services.workspace import Workspace, figures_of
 
@@ -25,11 +26,15 @@ class ModelFiles:
         self._library = library
         self._placing = Placing(workspace)
 
+    async def removal_of(self, preset: Preset) -> Removal:
+        """What uninstalling `preset` would do."""
+        shelf = await self._library.shelf()
+        return removals.of_preset(preset, shelf.catalogue, shelf.view, shelf.models, shelf.references)
+
     async def removal(self, ids: Iterable[str], *, force: bool) -> tuple[Removal, list[ModelFile], list[str]]:
         """What deleting `ids` would do, the files that would go, and the ids that are no model's. Raises
-        WorkspaceUnavailable."""
-        self._library.forget()
-        shelf = await self._library.shelf()
+        WorkspaceUnavailable, also while it is not known yet what needs them."""
+        shelf = await self._library.current()
         wanted = list(dict.fromkeys(ids))
         files = [shelf.models[id_] for id_ in wanted if id_ in shelf.models]
         found = removals.of_models(files, shelf.catalogue, shelf.view, shelf.references, force=force)
@@ -58,11 +63,14 @@ class ModelFiles:
 
     async def place(self, id_: str, folder: str, name: str, how: How) -> None:
         """Raises NotFound, InvalidName, Conflict, NotEnoughSpace, WorkspaceUnavailable."""
-        self._library.forget()
-        shelf = await self._library.shelf()
+        shelf = await self._library.current()
         file = shelf.models.get(id_)
         if file is None:
             raise NotFound(f"there is no model '{id_[:100]}'")
+        if how == "move":
+            found = removals.of_models([file], shelf.catalogue, shelf.view, shelf.references)
+            if found.kept:
+                raise Conflict(f"{file.folder}/{file.name}: {found.kept[0].reason}; link it instead")
         record = shelf.view.verified.get(id_)
         await self._change(lambda: self._placing.place(file, record, folder, name, how))
 
@@ -71,8 +79,7 @@ class ModelFiles:
 
         Raises InvalidRequest, Conflict, NotEnoughSpace, WorkspaceUnavailable.
         """
-        self._library.forget()
-        shelf = await self._library.shelf()
+        shelf = await self._library.current()
         same = [
             (file, record)
             for id_, record in shelf.view.verified.items()

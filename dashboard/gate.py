@@ -3,6 +3,8 @@
 nginx asks the same question for ComfyUI's port at `/internal/auth`.
 """
 
+import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Literal
 
@@ -31,6 +33,9 @@ SECURITY_HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
 }
 
+# How long an answer that was given early is held back for the rest of the request's body.
+BODY_SECONDS = 10.0
+
 # The code after which a browser's client must not come back by itself (RFC 6455, 7.4.1: policy violation).
 CLOSE_NOT_SIGNED_IN = 1008
 
@@ -48,6 +53,8 @@ class Gate:
             await self._app(scope, receive, send)
             return
         connection = HTTPConnection(scope)
+        if scope["type"] == "http":
+            receive, send = _behind_body(connection.headers, receive, send)
         verdict: Verdict = "pass"
         if scope["path"] not in OPEN_PATHS:
             method = scope["method"] if scope["type"] == "http" else "WEBSOCKET"
@@ -130,6 +137,29 @@ async def _refuse_socket(scope: Scope, receive: Receive, send: Send, verdict: Ve
         await send({"type": "websocket.close", "code": CLOSE_NOT_SIGNED_IN, "reason": "sign in"})
     else:
         await WebSocketClose()(scope, receive, send)
+
+
+def _behind_body(headers: Headers, receive: Receive, send: Send) -> tuple[Receive, Send]:
+    """No answer before the end of what is being sent, for as long as BODY_SECONDS: the server ends the connection after
+    one, and nginx, still sending, would take that for a dashboard that is away. Whoever is not signed in would hear 503
+    and try again for ever."""
+    is_read = "content-length" not in headers and "transfer-encoding" not in headers
+
+    async def receive_body() -> Message:
+        nonlocal is_read
+        message = await receive()
+        is_read = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+    async def send_behind_it(message: Message) -> None:
+        if message["type"] == "http.response.start" and not is_read:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(BODY_SECONDS):
+                    while not is_read:
+                        await receive_body()
+        await send(message)
+
+    return receive_body, send_behind_it
 
 
 def _with_headers(send: Send) -> Send:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from dashboard.listing import Listing
-from dashboard.shelf import Shelf
+from dashboard.shelf import FileVersion, Shelf
 from dashboard.volume import CALL_SECONDS, Volume
 from services import installs, log, standing
 from services.artifacts import Artifact
@@ -77,11 +77,13 @@ class Library:
         self._saved = SavedWorkflows(workspace)
         self._uploads = UploadBook(workspace, settings.comfyui_dir, settings.disk_reserve_bytes)
         self._uninstalling: set[str] = set()
+        self._requesting = asyncio.Lock()
         self._looking: asyncio.Future[Shelf] | None = None
         self._looking_since = 0.0
         self._read_at = 0.0
-        # How often something changed, and how often it had when the look that was taken last began.
-        self._changes, self._changes_seen = 1, 0
+        # How often something changed, how often it had when the look that was taken last began, and the one that was
+        # taken last and found something out.
+        self._changes, self._changes_seen, self._changes_shown = 1, 0, 0
         # What the look that is under way knows so far. Written by its thread.
         self._part: Shelf | None = None
         self._shipped = Catalogue()
@@ -129,6 +131,15 @@ class Library:
                 await asyncio.wait({look}, timeout=PATIENCE_SECONDS)
         return self.newest()
 
+    async def current(self) -> Shelf:
+        """The whole picture as it is now, for what cannot be taken back. Raises WorkspaceUnavailable."""
+        self.forget()
+        changes = self._changes
+        shelf = await self.shelf()
+        if self._changes_shown < changes or not shelf.is_complete:
+            raise WorkspaceUnavailable("the volume is still being looked at: try again in a moment")
+        return shelf
+
     def newest(self) -> Shelf:
         """What is known, without a look."""
         if (part := self._part) is not None and part.version > self._shelf.version:
@@ -147,8 +158,11 @@ class Library:
         self._changes += 1
 
     async def preset(self, preset_id: str) -> Preset:
-        """Raises NotFound."""
-        return (await self.shelf()).catalogue.get(preset_id)
+        """Also one that was installed and has left the catalogue. Raises NotFound."""
+        shelf = await self.shelf()
+        if (install := shelf.view.installs.get(preset_id)) is not None and not shelf.catalogue.knows(preset_id):
+            return installs.as_preset(install)
+        return shelf.catalogue.get(preset_id)
 
     async def status(self, preset: Preset) -> InstallStatus:
         return standing.status(preset, (await self.shelf()).view)
@@ -158,23 +172,25 @@ class Library:
 
         Raises Conflict, NotEnoughSpace, WorkspaceUnavailable.
         """
-        if preset.id in self._uninstalling:
-            raise Conflict(f"preset '{preset.id}' is being uninstalled: wait until it is gone")
-        self.forget()
-        shelf = await self.shelf()
-
-        def work() -> bool:
-            kept = {file.id: self.installs.partial_bytes(file) for file in preset.files}
-            free = self._workspace.free_bytes()
-            installs.check_space(preset, shelf.view, free, self._settings.disk_reserve_bytes, kept)
-            joined = self.installs.request(preset)
-            self.workflows.save_of_preset(preset)
-            return joined
-
-        try:
-            return await self._volume.write(work)
-        finally:
+        # One at a time: the next has to do with the space that this one leaves.
+        async with self._requesting:
             self.forget()
+            shelf = await self.shelf()
+            if preset.id in self._uninstalling:
+                raise Conflict(f"preset '{preset.id}' is being uninstalled: wait until it is gone")
+            try:
+                return await self._volume.write(self._record, preset, shelf.view)
+            finally:
+                self.forget()
+
+    def _record(self, preset: Preset, view: View) -> bool:
+        """In a thread. Raises NotEnoughSpace, OSError."""
+        kept = {file.id: self.installs.partial_bytes(file) for file in preset.files}
+        free = self._workspace.free_bytes()
+        installs.check_space(preset, view, free, self._settings.disk_reserve_bytes, kept)
+        joined = self.installs.request(preset)
+        self.workflows.save_of_preset(preset)
+        return joined
 
     async def change(self, work: Callable[..., None], *arguments: object) -> None:
         """What someone wants of the downloads: a method of `installs` or `schedule`.
@@ -209,7 +225,7 @@ class Library:
             raise
 
     async def remove_files(self, preset: Preset, artifacts: list[Artifact]) -> int:
-        """The bytes that became free."""
+        """The bytes that became free. Of a file in a tree that is never changed, only what was verified of it goes."""
 
         def work() -> int:
             freed = 0
@@ -287,7 +303,7 @@ class Library:
         if look.cancelled():
             return
         if (error := look.exception()) is None:
-            self._shelf = look.result()
+            self._shelf, self._changes_shown = look.result(), changes
         else:
             _log.warning("library_not_read", reason=str(error), exc_info=None if isinstance(error, OSError) else error)
 
@@ -306,12 +322,12 @@ class Library:
 
     def _look(self, before: Shelf) -> Shelf:
         """In a thread. What is shown in parts says nothing yet of what was verified: that is one record per model."""
-        mtime_ns, catalogue = self._catalogue(before)
+        version, catalogue = self._catalogue(before)
         wanted = self.installs.all()
         base = replace(
             before,
             catalogue=catalogue,
-            user_presets_mtime_ns=mtime_ns,
+            user_presets_version=version,
             workflows=tuple(_titled(summary, catalogue) for summary in self.workflows.all()),
             references=self._saved.references(),
             last_used=self.last_used.all(),
@@ -348,12 +364,13 @@ class Library:
                     kept[id_] = self.installs.partial_bytes(file)
         return kept
 
-    def _catalogue(self, before: Shelf) -> tuple[int, Catalogue]:
-        """The user's file's mtime and what was read then; read again when it, or what the hosts said, changed."""
+    def _catalogue(self, before: Shelf) -> tuple[FileVersion, Catalogue]:
+        """The user's file's version and what was read then; read again when it, or what the hosts said, changed."""
         figures, facts = figures_of(self._workspace.user_presets_file), self.lock.all()
-        mtime_ns = figures.st_mtime_ns if figures is not None else 0
-        if mtime_ns == before.user_presets_mtime_ns and facts == self._facts:
-            return mtime_ns, before.catalogue
+        # The change time tells of who may read it.
+        version = (figures.st_ino, figures.st_mtime_ns, figures.st_ctime_ns, figures.st_size) if figures else ()
+        if version == before.user_presets_version and facts == self._facts:
+            return version, before.catalogue
         self._facts = facts
         sizes = {url: fact.size_bytes for url, fact in facts.items() if fact.size_bytes is not None}
-        return mtime_ns, with_users(self._shipped, self._workspace).sized(sizes)
+        return version, with_users(self._shipped, self._workspace).sized(sizes)

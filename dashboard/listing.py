@@ -7,6 +7,7 @@ from typing import Literal
 from msgspec import Struct
 
 from dashboard.shelf import Shelf
+from services import removals
 from services.models import ModelFile
 
 Sort = Literal["folder", "name", "size", "modified", "last_used"]
@@ -102,17 +103,16 @@ class Listing:
 
     def _filter(self, name: Filter) -> Callable[[ModelFile], bool]:
         if name == "orphans":
-            return self._is_orphan
+            # Named by no preset and no workflow.
+            left = removals.departed(self.shelf.catalogue, self.shelf.view)
+            named = {*self.shelf.catalogue.artifact_ids, *(file.id for preset in left for file in preset.files)}
+            return lambda file: file.id not in named and not self.shelf.references.of(file.folder, file.name)
         if name == "duplicates":
             ids = {file.id for group in self.duplicates() for file in group.models}
             return lambda file: file.id in ids
         if name == "unverified":
             return lambda file: file.id not in self.shelf.view.verified
         return lambda _file: True
-
-    def _is_orphan(self, file: ModelFile) -> bool:
-        """Named by no preset and no workflow."""
-        return not self.shelf.catalogue.presets_with(file.id) and not self.shelf.references.of(file.folder, file.name)
 
 
 def _duplicates(sha256: str, files: list[ModelFile]) -> Duplicates:

@@ -8,7 +8,7 @@ from msgspec.structs import asdict
 
 from dashboard.formats import duration_text, speed_text
 from dashboard.shelf import Shelf
-from services import installs, standing, vram
+from services import installs, removals, standing, vram
 from services.base_models import Source
 from services.boot import Step
 from services.catalogue import Catalogue
@@ -277,7 +277,7 @@ def models(files: Iterable[ModelFile], shelf: Shelf, facts: ModelFacts) -> tuple
 
 
 def _model(file: ModelFile, shelf: Shelf, fact: ModelFact | None) -> Model:
-    record, presets = shelf.view.verified.get(file.id), shelf.catalogue.presets_with(file.id)
+    record, presets = shelf.view.verified.get(file.id), removals.bringing(file.id, shelf.catalogue, shelf.view)
     return Model(
         id=file.id,
         folder=file.folder,

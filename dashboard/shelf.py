@@ -10,6 +10,9 @@ from services.models import ModelFile
 from services.references import References
 from services.workflows import WorkflowSummary
 
+# Of a file: inode, mtime and ctime in nanoseconds, size; empty where there is none.
+FileVersion = tuple[int, ...]
+
 
 class Shelf(Struct, frozen=True):
     """`version` grows with every one that differs. `last_used`: Unix seconds by model id.
@@ -25,4 +28,4 @@ class Shelf(Struct, frozen=True):
     references: References
     last_used: Mapping[str, float]
     is_complete: bool = True
-    user_presets_mtime_ns: int = -1
+    user_presets_version: FileVersion | None = None

@@ -5,16 +5,16 @@ was hashed has its verification record, and is left out when the list is read ag
 """
 
 import os
+import stat
 from collections.abc import Callable, Collection, Iterable
-from pathlib import Path
 
 from msgspec import Struct
 
-from services import placing, plain_tree
 from services.catalogue import Catalogue
 from services.errors import InvalidRequest, NotFound
 from services.hashing import sha256_of
-from services.models import OURS, ModelFile
+from services.models import ModelFile
+from services.placing import path_of
 from services.records import RecordFolder
 from services.verified import Verified, VerifiedFiles
 from services.workspace import Workspace, figures_of
@@ -62,16 +62,13 @@ class Adoptions:
             self._records.delete(_KEY)
 
     def _is_hashed(self, file: ModelFile, record: Verified | None) -> bool:
-        figures = figures_of(path_of(self._workspace, file)) if record is not None else None
-        return record is not None and figures is not None and record.holds_for(figures)
-
-
-def path_of(workspace: Workspace, file: ModelFile) -> Path:
-    """Where `file` lies, whatever its folder is called there."""
-    path = placing.path_of(workspace, file)
-    if file.root == OURS or figures_of(path) is not None:
-        return path
-    return plain_tree.find(workspace, file.folder, file.name) or path
+        if record is None:
+            return False
+        try:
+            figures = figures_of(path_of(self._workspace, file))
+        except NotFound:
+            return False
+        return figures is not None and record.holds_for(figures)
 
 
 def digests_named(catalogue: Catalogue, model_id: str) -> frozenset[str]:
@@ -105,9 +102,12 @@ def _hash_once(
 ) -> tuple[os.stat_result, str] | None:
     """The figures of the file and its digest; None when it changed meanwhile."""
     path = path_of(workspace, file)
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    # Not to wait for anyone to write, where someone put a pipe in its place.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         before = os.fstat(descriptor)
+        if not stat.S_ISREG(before.st_mode):
+            raise NotFound(f"{file.folder}/{file.name} is no file any more")
         try:
             digest = sha256_of(descriptor, before.st_size, progress)
         except EOFError:

@@ -88,6 +88,9 @@ _LORA_PARTS = (".lora_down.", ".lora_A.", ".lora.down.")
 # What GGUF files of diffusion models call their architecture, where no word above does.
 _GGUF_NAMES = {"sd1": "SD 1.x", "sdxl": "SDXL", "sd3": "SD 3.x", "flux": "FLUX.1", "aura": "AuraFlow", "wan": "Wan 2.x"}
 
+# What metadata says is told by its first words. One of many megabytes would be searched for each of `_WORDS`, and
+# nothing else in the process goes on meanwhile.
+_SAID_MAX = 1000
 _SAYS = ("modelspec.architecture", "ss_base_model_version", "general.architecture")
 
 
@@ -101,7 +104,7 @@ class BaseModel(Struct, frozen=True):
 def base_model(folder: str, name: str, header: Header) -> BaseModel | None:
     """Of the model `name` in `folder`; None when nothing tells."""
     for key in _SAYS:
-        said = header.metadata.get(key, "").lower()
+        said = header.metadata.get(key, "")[:_SAID_MAX].lower()
         if found := _by_words(said) or _GGUF_NAMES.get(said):
             return BaseModel(found, "metadata")
     by_tensors = _text_encoder(header.shapes) if folder == "text_encoders" else _by_tensors(header.shapes)

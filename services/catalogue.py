@@ -69,6 +69,10 @@ class Catalogue:
         except KeyError:
             raise NotFound(f"there is no preset '{preset_id[:100]}'") from None
 
+    def knows(self, preset_id: str) -> bool:
+        """By its id or an alias."""
+        return preset_id in self.presets or preset_id in self._aliases
+
     @property
     def aliases(self) -> Mapping[str, str]:
         """The id that each alias stands for."""

@@ -22,6 +22,8 @@ from services.sources import Promise, Sources
 
 MAX_REDIRECTS = 8
 CONNECT_TIMEOUT_SECONDS = 15.0
+# Of the addresses that a name has: each may take that long.
+MAX_ADDRESSES = 8
 # A line that brings nothing for this long is dead, whatever TCP thinks.
 STALL_SECONDS = 30.0
 FILL_SECONDS = 0.1
@@ -134,6 +136,7 @@ class Client:
         self._stream: HttpStream | None = None
         # http.client lets go of its own once an answer says that it is the last.
         self._line: socket.socket | None = None
+        self.is_aborted = False
 
     def get(self, url: str, headers: Mapping[str, str]) -> HttpStream:
         """GET `url`, following redirects. The status is the last hop's, whatever it is.
@@ -170,7 +173,9 @@ class Client:
         )
 
     def abort(self) -> None:
-        """Ends whatever is being waited for."""
+        """Ends whatever is being waited for; whatever is asked from then on is an OSError."""
+        # Before the line is looked for: one that is being opened meanwhile is not used.
+        self.is_aborted = True
         line = self._line
         if line is not None:
             with contextlib.suppress(OSError):
@@ -220,16 +225,25 @@ class Client:
             if self._connection is None:
                 self._connection = _connection(url, self._sources, proxy)
                 self._line = self._connection.sock
+            self._go_on()
             headers = {"User-Agent": "comfyui-docker", "Accept-Encoding": "identity", **headers}
             target = _target(url)
             if proxy is not None and urlsplit(url).scheme == "http":
                 target, headers = f"http://{self._sources.check(url)}{target}", {**headers, **proxy.headers()}
             self._connection.request(method, target, headers=headers)
-            self._stream = HttpStream(url, self._connection.getresponse(), self._line)
+            response = self._connection.getresponse()
+            # http.client takes headers that break off for all of them.
+            self._go_on()
+            self._stream = HttpStream(url, response, self._line)
         except BaseException:
             self.close()
             raise
         return self._stream
+
+    def _go_on(self) -> None:
+        """Raises OSError for who was told to end."""
+        if self.is_aborted:
+            raise OSError("it was ended")
 
 
 def _joined(url: str, location: str) -> str:
@@ -310,7 +324,7 @@ def _tls() -> ssl.SSLContext:
 
 def _connect(addresses: list[tuple[socket.AddressFamily, tuple[str, int]]]) -> socket.socket:
     failure: OSError = OSError("no address")
-    for family, address in addresses:
+    for family, address in addresses[:MAX_ADDRESSES]:
         line = socket.socket(family, socket.SOCK_STREAM)
         line.settimeout(CONNECT_TIMEOUT_SECONDS)
         try:

@@ -92,6 +92,12 @@ class View(Struct, frozen=True):
         record = self.verified.get(artifact.id)
         return record is not None and artifact.sha256 in {None, record.sha256}
 
+    def is_another(self, artifact: Artifact, size_bytes: int) -> bool:
+        """Whether the file of `size_bytes` that has the name of `artifact` is certainly not the one that is meant."""
+        if artifact.id in self.verified:
+            return not self.is_present(artifact)
+        return artifact.size_bytes not in {None, size_bytes}
+
 
 class Installs:
     """The install records and holds of one workspace. Blocking."""

@@ -25,7 +25,7 @@ class LastUsed:
         """Raises OSError when the volume does not answer."""
         try:
             return self._file.get()
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except ValueError as error:
             log.get("library").warning("last_used_unreadable", file=str(self._file.file), error=str(error))
             return {}
 

@@ -17,6 +17,8 @@ from services.workspace import check_name
 
 # A host that does not answer HEAD may answer GET.
 _NO_HEAD = frozenset({403, 405, 501})
+# A name has 240 bytes at most, three letters each. Reading a header of 64 KiB that is all semicolons takes seconds.
+_DISPOSITION_MAX = 4096
 
 
 class Described(Struct, frozen=True):
@@ -122,9 +124,18 @@ def _body(stream: HttpStream, limit: int) -> bytes:
 
 def _name(link: str, headers: Mapping[str, str]) -> str | None:
     """What the host calls the file, else the last part of its address."""
+    said = _told_name(headers.get("content-disposition", ""))
+    return _proper(said) or _proper(unquote(urlsplit(link).path).rpartition("/")[2])
+
+
+def _told_name(disposition: str) -> str | None:
     told = Message()
-    told["Content-Disposition"] = headers.get("content-disposition", "")
-    return _proper(told.get_filename()) or _proper(unquote(urlsplit(link).path).rpartition("/")[2])
+    told["Content-Disposition"] = disposition if len(disposition) <= _DISPOSITION_MAX else ""
+    try:
+        return told.get_filename()
+    except ValueError:
+        # It names an alphabet that there is not, or that cannot be read so.
+        return None
 
 
 def _proper(name: str | None) -> str | None:

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from services import log
 from services.base_models import Source, base_model
+from services.cached_file import read_small
 from services.errors import NotEnoughSpace
 from services.model_headers import format_of, read_header
 from services.models import ModelFile
@@ -58,10 +59,10 @@ class ModelFacts:
     def load(self) -> None:
         """What cannot be read is read from the models again. Raises OSError when the volume does not answer."""
         try:
-            kept = msgspec.json.decode(self._file.read_bytes(), type=_Kept)
+            kept = msgspec.json.decode(read_small(self._file), type=_Kept)
         except FileNotFoundError:
             return
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             _log.warning("model_facts_unreadable", file=str(self._file), reason=str(error))
             return
         if kept.rules == RULES:

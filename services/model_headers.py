@@ -106,7 +106,8 @@ def _safetensors(file: int, size: int) -> Header:
     if len(head) < 8:
         raise _Broken(f"a file of {size} bytes is too short for a header")
     if length > HEADER_MAX_BYTES:
-        raise _Broken(f"its header would have {length} bytes; {HEADER_MAX_BYTES} are allowed")
+        # Not how many: a link may lead to a secret, and these are its first letters.
+        raise _Broken(f"its header would have more than the {HEADER_MAX_BYTES} bytes that are allowed")
     if 8 + length > size:
         raise _Broken(f"its header would have {length} bytes, and the file has {size}")
     if length > READ_MAX_BYTES:

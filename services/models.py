@@ -13,7 +13,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from services import journal, plain_tree
+from services import journal, links, plain_tree
 from services.artifacts import Artifact, model_id
 from services.errors import Conflict
 from services.model_folders import LEGACY_FOLDERS, is_model
@@ -60,6 +60,10 @@ class ModelFile(Struct, frozen=True, gc=False):
     def path(self) -> str:
         """Relative to the volume."""
         return f"{self.lies_in}/{self.name}"
+
+    def is_at(self, figures: os.stat_result) -> bool:
+        """Whether it is that file, under this name or another."""
+        return (self.device, self.inode) == (figures.st_dev, figures.st_ino)
 
 
 @dataclass(frozen=True)
@@ -254,7 +258,8 @@ class ModelIndex:
         self._summary.keep()
 
     def delete(self, ids: Iterable[str]) -> tuple[list[ModelFile], list[str]]:
-        """(what was removed, the ids that are no model's). A link is removed, never what it points to.
+        """(what was removed, the ids that are no model's). A link is removed, never what it points to; a file that
+        others are links to takes the place of one of them.
 
         Raises Conflict, with nothing removed, for files of a plain ComfyUI's tree.
         """
@@ -268,7 +273,7 @@ class ModelIndex:
                 unknown.append(id_)
                 continue
             # As it was found, whatever its name: the search follows no link below a folder.
-            (self._workspace.models / file.folder / file.name).unlink(missing_ok=True)
+            self._remove(self._workspace.models / file.folder / file.name, files)
             self._verified.delete(id_)
             removed.append(file)
         return removed, unknown
@@ -276,14 +281,24 @@ class ModelIndex:
     def delete_artifact(self, artifact: Artifact) -> int:
         """Removes the artifact's file and partial data; the bytes that became free."""
         target = self._workspace.model_file(artifact.folder, artifact.name)
-        freed = 0
-        for file in (target, journal.part_file(target)):
-            if not file.is_symlink() and (figures := figures_of(file)):
-                freed += figures.st_size
-        target.unlink(missing_ok=True)
+        part = figures_of(journal.part_file(target))
+        freed = self._remove(target, self.scan()) + (part.st_size if part is not None else 0)
         journal.discard(target)
         self._verified.delete(artifact.id)
         return freed
+
+    def _remove(self, path: Path, files: Mapping[str, ModelFile]) -> int:
+        """The bytes that became free."""
+        figures = figures_of(path)
+        same = [] if figures is None else [file for file in files.values() if file.is_at(figures)]
+        others = [other for file in same if (other := self._workspace.root / file.path) != path]
+        return links.remove(path, [other for other in others if _is_link_to(other, path)])
+
+
+def _is_link_to(link: Path, path: Path) -> bool:
+    """Whether it is a symbolic one, in a folder where `path` itself could lie."""
+    is_near = link.is_symlink() and link.lstat().st_dev == path.lstat().st_dev
+    return is_near and os.path.realpath(link) == os.path.realpath(path)
 
 
 def _folders_of(tree: _Tree) -> list[str]:

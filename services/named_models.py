@@ -15,6 +15,9 @@ from services.model_folders import LEGACY_FOLDERS, MODEL_SUFFIXES, folder_of_inp
 
 # A graph inside a graph inside a graph: deeper ones are somebody's joke.
 MAX_DEPTH = 12
+# The largest workflows have some ten thousand. 32 MiB of `[],[],` would be a gigabyte of memory, and hold up everything
+# else in the process for seconds.
+MAX_VALUES = 500_000
 
 
 class NamedModel(Struct, frozen=True):
@@ -34,7 +37,9 @@ def named_models(workflow: Any) -> frozenset[NamedModel]:
 
 
 def read_named_models(data: bytes) -> frozenset[NamedModel]:
-    """As `named_models`, of a file's bytes; none of what is no JSON."""
+    """As `named_models`, of a file's bytes; none of what is no JSON, or holds more values than any workflow."""
+    if sum(map(data.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        return frozenset()
     try:
         return named_models(msgspec.json.decode(data))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

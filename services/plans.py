@@ -172,7 +172,7 @@ def _state(
     if view.is_present(artifact):
         return "present", view.verified[artifact.id].size_bytes, ()
     if (here := models.by_id.get(artifact.id)) is not None:
-        is_another = artifact.id in view.verified or artifact.size_bytes not in {None, here.size_bytes}
+        is_another = view.is_another(artifact, here.size_bytes)
         return ("occupied", 0, models.like(artifact, view)) if is_another else ("unchecked", here.size_bytes, ())
     elsewhere = models.like(artifact, view)
     if elsewhere:

@@ -1,13 +1,14 @@
 """Which saved workflows name which model files: those in `workflows/user/`, and those that ComfyUI's editor saved."""
 
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from msgspec import Struct
 
 from services.named_models import NamedModel, read_named_models
-from services.workspace import Workspace
+from services.workspace import Workspace, figures_of
 
 # No editor saves larger ones; a picture inside one can be large.
 MAX_BYTES = 32 * 1024 * 1024
@@ -65,12 +66,17 @@ class SavedWorkflows:
         """(what people call it, the file)."""
         own = self._workspace.workflows / "user"
         for file in _json_files(own, 0):
-            yield file.stem, file
+            yield _shown(file.stem), file
         # ComfyUI has a folder per user: `user/default/workflows/`.
         for user in _folders(self._workspace.user):
             saved = user / "workflows"
             for file in _json_files(saved, 0):
-                yield file.relative_to(saved).with_suffix("").as_posix(), file
+                yield _shown(file.relative_to(saved).with_suffix("").as_posix()), file
+
+
+def _shown(name: str) -> str:
+    """Custom nodes choose these names: what JSON cannot say, or a terminal would obey, is not handed on."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
 
 
 def _json_files(folder: Path, depth: int) -> Iterator[Path]:
@@ -96,13 +102,29 @@ def _folders(folder: Path) -> Iterable[Path]:
 
 
 def _read_file(file: Path, before: _Read | None) -> _Read | None:
-    """Reads only what changed since `before`; None for what cannot be read."""
-    try:
-        figures = file.stat()
-        stamp = (figures.st_ino, figures.st_mtime_ns, figures.st_size)
-        if before is not None and before.stamp == stamp:
-            return before
-        data = file.read_bytes() if figures.st_size <= MAX_BYTES else b""
-        return _Read(stamp, read_named_models(data))
-    except (FileNotFoundError, PermissionError, IsADirectoryError):
+    """Reads only what changed since `before`; None for what cannot be read. Raises OSError when the volume does not
+    answer."""
+    figures = figures_of(file)
+    # Custom nodes write to the editor's folder: a pipe or a device there never ends.
+    if figures is None or not stat.S_ISREG(figures.st_mode):
         return None
+    stamp = (figures.st_ino, figures.st_mtime_ns, figures.st_size)
+    if before is not None and before.stamp == stamp:
+        return before
+    try:
+        return _Read(stamp, read_named_models(_data_of(file)))
+    except (FileNotFoundError, PermissionError):
+        return None
+
+
+def _data_of(file: Path) -> bytes:
+    """Nothing of what is too large. Raises OSError."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        # It may have become another since.
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        with os.fdopen(descriptor, "rb", closefd=False) as opened:
+            data = opened.read(MAX_BYTES + 1) if is_file else b""
+    finally:
+        os.close(descriptor)
+    return data if len(data) <= MAX_BYTES else b""

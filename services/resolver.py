@@ -25,6 +25,9 @@ __all__ = ["Described", "Fact", "Resolver", "Trouble", "locked"]
 
 THREADS = 8
 RESOLVE_SECONDS = 8.0
+# A host may take this long for one file of a preset, whoever waits: an answer that never ends, each byte of it in time,
+# would keep its thread for ever.
+ANSWER_SECONDS = 30.0
 # So long nobody is asked again what he could not say, nor a host that did not answer.
 TROUBLE_SECONDS = 60.0
 
@@ -88,11 +91,14 @@ class Resolver:
             found |= facts
             return {url: found[url] for url in urls if url in found}
 
-    def describe(self, url: str) -> Described | Trouble:
-        """What could be added as a model from `url`, which may be that of a page. Nothing is locked."""
+    def describe(self, url: str, *, seconds: float = RESOLVE_SECONDS) -> Described | Trouble:
+        """What could be added as a model from `url`, which may be that of a page. Nothing is locked.
+
+        The host may take `seconds` to answer, beside what it takes to reach it.
+        """
         sources = self._sources()
         with Client(sources, self._proxies) as client:
-            return _ask_host(client, sources, url)[0]
+            return _ask_host(client, sources, url, seconds)[0]
 
     def forget(self) -> None:
         """What could not be resolved is worth asking again."""
@@ -141,7 +147,7 @@ class Resolver:
         """One line to a host after the other, kept for its next file."""
         while (rules := self._rules_if_needed()) is not None:
             with Client(rules, self._proxies) as client:
-                while (wanted := self._next(rules)) is not None:
+                while not client.is_aborted and (wanted := self._next(rules)) is not None:
                     self._settle(wanted, *self._ask(client, rules, wanted.url))
         self._save()
 
@@ -165,7 +171,7 @@ class Resolver:
         if silent:
             return silent[1], True
         try:
-            return _ask_host(client, rules, url)
+            return _ask_host(client, rules, url, ANSWER_SECONDS)
         except Exception:  # noqa: BLE001 - a thread has nobody to raise to, and who waits is to be told something
             _log.exception("resolve_broke", url=shown(url))
             return Trouble("unreachable", f"{_host(url)}: something broke; the log has more"), False
@@ -208,8 +214,11 @@ def locked(artifact: Artifact, facts: Mapping[str, Fact | Trouble]) -> Artifact:
     return replace(known, url=address, mirrors=(artifact.url, *artifact.mirrors)) if address else known
 
 
-def _ask_host(client: Client, sources: Sources, url: str) -> tuple[Described | Trouble, bool]:
+def _ask_host(client: Client, sources: Sources, url: str, seconds: float) -> tuple[Described | Trouble, bool]:
     """(what came of it, whether the host has nothing to say at all for now)."""
+    watch = threading.Timer(seconds, client.abort)
+    watch.daemon = True
+    watch.start()
     try:
         return look_up(client, sources, url), False
     except DownloadFailed as failure:
@@ -220,6 +229,8 @@ def _ask_host(client: Client, sources: Sources, url: str) -> tuple[Described | T
         _log.info("host_unreachable", url=shown(url), error=f"{type(error).__name__}: {error}")
         text = f"{_host(url)} could not be reached ({type(error).__name__}): check the pod's network"
         return Trouble("unreachable", text), True
+    finally:
+        watch.cancel()
 
 
 def _no_answer(url: str) -> Trouble:

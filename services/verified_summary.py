@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from services import log
+from services.cached_file import read_small
 from services.errors import NotEnoughSpace
 from services.verified import Verified, VerifiedFiles
 from services.workspace import Workspace, figures_of, write_atomic
@@ -70,9 +71,9 @@ class VerifiedSummary:
 def _read(file: Path) -> _Summary:
     """What cannot be read is read from the records."""
     try:
-        return msgspec.json.decode(file.read_bytes(), type=_Summary)
+        return msgspec.json.decode(read_small(file), type=_Summary)
     except FileNotFoundError:
         return _Summary(-1, {})
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         _log.warning("verified_summary_unreadable", file=str(file), reason=str(error))
         return _Summary(-1, {})

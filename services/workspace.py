@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from services.errors import InvalidName, NotEnoughSpace
-from services.model_folders import MODEL_SUFFIXES, is_model
+from services.model_folders import LEGACY_FOLDERS, MODEL_SUFFIXES, is_model
 
 SHARED_MODE = 0o2775
 PRIVATE_MODE = 0o700
@@ -104,6 +104,12 @@ class Workspace:
         if not is_model(folder, parts[-1]):
             raise InvalidName(f"'{name}' is not a model file: its name must end in {', '.join(sorted(MODEL_SUFFIXES))}")
         return self._inside((models or self.models) / folder, parts)
+
+    def new_model_file(self, folder: str, name: str) -> Path:
+        """As `model_file`, for one that is to come: not in a folder with its old name. Raises InvalidName."""
+        if folder in LEGACY_FOLDERS:
+            raise InvalidName(f"'{folder}' is called '{LEGACY_FOLDERS[folder]}' in ComfyUI today")
+        return self.model_file(folder, name)
 
     def output_file(self, path: str) -> Path:
         """Where the output `path` (as ComfyUI names it, with `/`) lies. Raises InvalidName."""

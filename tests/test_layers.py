@@ -53,6 +53,7 @@ SERVICES_IN_ORDER = (
     "proxies",
     "http_stream",
     "journal",
+    "links",
     "models",
     "gguf",
     "model_headers",

@@ -11,6 +11,7 @@ from dashboard.endpoint import Endpoint
 from dashboard.listing import Duplicates
 from dashboard.suite import suite_of
 from services.artifacts import Sha256, model_id
+from services.errors import Conflict
 from services.placing import How
 
 
@@ -57,8 +58,11 @@ async def unite(request: Request) -> Response:
 async def place(request: Request) -> Response:
     suite = suite_of(request)
     wanted = await read_body(request, Place)
-    await suite.files.place(request.path_params["id"], wanted.folder, wanted.name, wanted.how)
     new_id = model_id(wanted.folder, wanted.name)
+    if suite.downloads.is_moving(new_id):
+        # What comes in would take its place.
+        raise Conflict(f"{wanted.folder}/{wanted.name} is being downloaded: cancel that first")
+    await suite.files.place(request.path_params["id"], wanted.folder, wanted.name, wanted.how)
     suite.downloads.touch([request.path_params["id"], new_id])
     return json_answer(Placed(new_id, wanted.folder, wanted.name), 201)
 

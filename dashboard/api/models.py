@@ -13,7 +13,7 @@ from dashboard.messages import ModelList, ModelType, ModelTypes, models
 from dashboard.suite import suite_of
 from services.errors import InvalidRequest
 from services.models import folder_sizes
-from services.removals import Kept
+from services.removals import Kept, freed_bytes
 
 PAGE = 100
 PAGE_MAX = 1000
@@ -81,11 +81,12 @@ async def list_types(request: Request) -> Response:
 async def delete_models(request: Request) -> Response:
     suite, dry_run = suite_of(request), yes_or_no(request, "dry_run", default=False)
     asked = await read_body(request, Deletion)
+    known = (await suite.library.shelf()).models.values()
     removal, leaving, unknown = await suite.files.removal(asked.ids, force=asked.force)
     if not dry_run and leaving:
         leaving = await suite.files.delete(leaving)
         suite.downloads.touch(file.id for file in leaving)
-    freed = sum(file.size_bytes for file in leaving if file.links == 1)
+    freed = freed_bytes(leaving, known)
     names = tuple(file.name for file in leaving)
     return json_answer(DeletedModels(names, removal.kept, tuple(unknown), freed, dry_run))
 

@@ -15,7 +15,7 @@ from dashboard.messages import (
     preset_list,
 )
 from dashboard.suite import Suite, suite_of
-from services import removals, standing
+from services import standing
 from services.doorbell import ring
 from services.plans import Plan
 from services.presets import Preset
@@ -74,16 +74,22 @@ async def begin_install(suite: Suite, preset: Preset) -> Response:
 async def uninstall(request: Request) -> Response:
     suite, dry_run = suite_of(request), yes_or_no(request, "dry_run", default=False)
     preset = await suite.library.preset(request.path_params["preset_id"])
+    # Before anything is done: while it is not known what else needs its files, none may go.
+    await suite.library.current()
     if not dry_run:
         await suite.library.begin_uninstall(preset)
-    shelf = await suite.library.shelf()
-    removal = removals.of_preset(preset, shelf.catalogue, shelf.view, shelf.models, shelf.references)
+    removal = await suite.files.removal_of(preset)
     leaving = [file for file in preset.files if file.id in removal.leaving]
     if dry_run:
         freed = await suite.files.bytes_of(leaving)
     else:
         await suite.let_go([file.id for file in leaving])
-        freed = await suite.library.remove_files(preset, leaving)
+        # Meanwhile another may have been installed that needs one of them.
+        suite.library.forget()
+        removal = await suite.files.removal_of(preset)
+        leaving = [file for file in leaving if file.id in removal.leaving]
+        in_place = [file for file in preset.files if file.id in removal.in_place]
+        freed = await suite.library.remove_files(preset, [*leaving, *in_place])
         suite.downloads.touch(file.id for file in preset.files)
     return json_answer(Uninstalled(tuple(file.name for file in leaving), removal.kept, freed, dry_run))
 

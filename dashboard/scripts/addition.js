@@ -13,27 +13,41 @@ data('addition', () => ({
   text: '',
   trouble: '',
   page: '',
+  token: false,
+  filled: {},
+  get way() { return this.page || this.token },
   open() { dialog().showModal() },
   close() { dialog().close() },
   async lookUp({ target }) {
     const { form, value } = target
-    Object.assign(this, { text: '', trouble: '', page: '' })
+    this.refuse()
+    this.text = ''
     if (!target.checkValidity()) return
     this.text = 'Asking the host…'
     const found = await attempt(null, () => call('GET', `/api/models/lookup?url=${encodeURIComponent(value)}`))
     if (target.value !== value) return
     this.text = found && !found.trouble ? [found.name, bytesText(found.size_bytes)].filter(Boolean).join(', ') : ''
-    this.trouble = found?.trouble?.message ?? ''
-    this.page = found?.trouble?.page ?? ''
-    if (found?.folder) form.elements.folder.value = found.folder
-    if (found?.name) form.elements.name.value = found.name
+    this.refuse(found?.trouble)
+    for (const key of ['folder', 'name']) {
+      const field = form.elements[key]
+      // What the host said of another address does not hold for this one; what the visitor chose does.
+      if (found?.[key] || field.value === this.filled[key]) field.value = this.filled[key] = found?.[key] ?? ''
+    }
+  },
+  refuse(trouble) {
+    Object.assign(this, { trouble: trouble?.message ?? '', page: trouble?.page ?? '', token: !!trouble?.token })
   },
   async add(event) {
     event.preventDefault()
     const form = event.target
     const { url, folder, name } = Object.fromEntries(new FormData(form))
     await attempt(event.submitter, async () => {
-      const status = await call('POST', '/api/models/', { url, folder, ...(name && { name }) })
+      const status = await call('POST', '/api/models/', { url, folder, ...(name && { name }) }).catch((error) => {
+        // A message in the corner lies behind the dialog.
+        if (!error.status || error.status === 401) throw error
+        this.refuse({ ...error.details, message: error.message })
+      })
+      if (!status) return
       applyDownload(status)
       this.close()
       form.reset()

@@ -31,11 +31,16 @@ export async function attempt(button, task) {
     fail(error, () => attempt(button, task))
     return undefined
   } finally {
-    if (button) button.disabled = false
+    if (button) {
+      button.disabled = false
+      // Switched off it lost the focus, so that a dialog it opened could not give it back.
+      if (document.activeElement.matches('body, dialog:not([open]) *')) button.focus({ preventScroll: true })
+    }
   }
 }
 
-const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1)
+// A name at the start, such as owner/model, is left as it is.
+const sentence = (text) => text.replace(/^[a-z]+ /, (word) => word[0].toUpperCase() + word.slice(1))
 
 function fail(error, retry) {
   if (error.status === 401) return

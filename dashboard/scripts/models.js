@@ -52,8 +52,8 @@ data('models', () => ({
       const { kept, freed_bytes: freed } = await call('DELETE', '/api/models/?dry_run=true', { ids })
       const reasons = Object.fromEntries(kept.map(({ id, reason }) => [id, reason]))
       const agreed = await confirmed({
-        title: `Delete ${ids.length} model${ids.length === 1 ? '' : 's'}, ${bytesText(kept.length ? this.bytes : freed)}?`,
-        text: kept.length ? 'Some of these files are needed: what needs them stops working until they are installed again.' : 'The files are removed from the volume.',
+        title: `Delete ${ids.length} model${ids.length === 1 ? '' : 's'}?`,
+        text: kept.length ? 'Some of these files are needed: what needs them stops working until they are installed again.' : `The files are removed from the volume, which frees ${bytesText(freed)}.`,
         items: ids.map((id) => ({ name: names[id], note: reasons[id] ?? '' })),
         label: 'Delete',
         word: kept.length ? 'delete' : '',

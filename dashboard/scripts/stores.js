@@ -107,7 +107,7 @@ export function applyDownload(install) {
   else if (fileStates(before) !== fileStates(install) && document.querySelector(`[data-selected="${CSS.escape(id)}"]`)) refresh('downloads')
 }
 
-const fileStates = (install) => install.files.map((file) => file.state).join()
+const fileStates = (install) => install.files.map((file) => file.state + (file.error ?? '')).join()
 
 function downloadChanged({ preset_id: id, name, state, error }, before) {
   const shown = [...document.querySelectorAll('[data-preset]')].filter((element) => element.dataset.preset === id)

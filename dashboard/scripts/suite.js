@@ -21,12 +21,12 @@ const install = (button, id) => attempt(button, async () => {
   refreshPreset(id)
 })
 
-const uninstall = (button, id) => attempt(button, async () => {
+const uninstall = (button, { id, title }) => attempt(button, async () => {
   const path = api`/api/presets/${id}`
   const { removed, kept, freed_bytes: freed } = await call('DELETE', `${path}?dry_run=true`)
   const agreed = await confirmed({
-    title: `Uninstall ${id}?`,
-    text: `${count(removed.length, 'file')} removed, ${bytesText(freed)} freed.${kept.length ? ` ${count(kept.length, 'file')} kept.` : ''}`,
+    title: `Uninstall ${title}?`,
+    text: `Removes ${count(removed.length, 'file')}, frees ${bytesText(freed)}.${kept.length ? ` Keeps ${count(kept.length, 'file')}.` : ''}`,
     items: [...removed.map((name) => ({ name, note: '' })), ...kept.map(({ name, reason }) => ({ name, note: `kept: ${reason}` }))],
     label: 'Uninstall',
   })
@@ -127,7 +127,7 @@ const actions = {
   install: (button, { id }) => install(button, id),
   useFile,
   unite,
-  uninstall: (button, { id }) => uninstall(button, id),
+  uninstall,
   cancel,
   pause: steer('pause'),
   resume: steer('resume'),

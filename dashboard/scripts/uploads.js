@@ -58,9 +58,9 @@ const newItem = (file) => ({
   error: '',
   get ready() { return this.state === 'ready' },
   get steerable() { return !isOver(this) && this.state !== 'checking' },
-  get label() { return this.state === 'queued' || this.state === 'sending' ? 'Pause' : 'Go on' },
+  get label() { return this.state === 'queued' || this.state === 'sending' ? 'Pause' : this.state === 'paused' ? 'Resume' : 'Retry' },
   get sent() { return Object.values(this.inFlight).reduce((sum, bytes) => sum + bytes, this.upload?.bytes_done ?? 0) },
-  get part() { return (this.state === 'checking' ? this.upload.bytes_checked : this.sent) / this.file.size },
+  get part() { return (this.state === 'checking' ? this.upload.bytes_checked : this.sent) / (this.file.size || 1) },
   get text() {
     if (this.state === 'sending') return sendingText(this)
     if (this.state === 'ready') return bytesText(this.file.size)
@@ -103,6 +103,7 @@ async function send(item) {
   Object.assign(item, { state: 'sending', error: '' })
   const { folder, name, file } = item
   try {
+    if (!file.size) throw new Error('the file is empty')
     // Who changed the file since begins anew.
     const wish = { folder, name, size_bytes: file.size, version: String(file.lastModified) }
     item.upload = await persist(item, () => call('POST', '/api/uploads/', wish))

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from services import log
 from services.artifacts import model_id
 from services.errors import Conflict, InvalidName, InvalidRequest, NotEnoughSpace, NotFound
-from services.model_folders import LEGACY_FOLDERS, model_folders
+from services.model_folders import model_folders
 from services.records import RecordFolder
 from services.uploads.chunk import Chunk, space_is_named
 from services.uploads.publishing import lies_there, publish
@@ -85,7 +85,7 @@ class UploadBook:
             known = self._unfinished(wish)
             if known is not None and self._goes_on(known, wish, target):
                 return self._with_digest(known, wish), True
-            self._check_space(wish, promised_bytes, but=known)
+            self._check_space(wish, promised_bytes, known, target)
             if known is not None:
                 self._drop(known)
             return self._make(wish, target), False
@@ -171,9 +171,7 @@ class UploadBook:
                     self.delete(upload.id)
 
     def _target_of(self, wish: Wish) -> Path:
-        if wish.folder in LEGACY_FOLDERS:
-            raise InvalidName(f"'{wish.folder}' is called '{LEGACY_FOLDERS[wish.folder]}' in ComfyUI today")
-        target = self._workspace.model_file(wish.folder, wish.name)
+        target = self._workspace.new_model_file(wish.folder, wish.name)
         # Custom nodes bring folders of their own.
         if wish.folder not in model_folders(self._comfyui_dir) and not (self._workspace.models / wish.folder).is_dir():
             raise InvalidName(f"there is no model folder '{wish.folder}': ComfyUI would not look into it")
@@ -199,7 +197,8 @@ class UploadBook:
         end = max((end for _, end in known.received), default=0) * CHUNK_BYTES
         is_here = data is not None and data.st_size >= min(end, known.size_bytes)
         is_same_digest = None in {wish.sha256, known.sha256} or wish.sha256 == known.sha256
-        return is_same and is_same_digest and is_here and known.state == "receiving"
+        # What failed with its data here has only to be checked again.
+        return is_same and is_same_digest and is_here
 
     def _with_digest(self, known: Upload, wish: Wish) -> Upload:
         """`known`, held to the digest that was not said at first."""
@@ -209,9 +208,11 @@ class UploadBook:
         self._records.put(held.id, held)
         return held
 
-    def _check_space(self, wish: Wish, promised_bytes: int, but: Upload | None) -> None:
-        promised = promised_bytes + self.promised_bytes(but)
-        freed = but.bytes_done if but else 0
+    def _check_space(self, wish: Wish, promised_bytes: int, known: Upload | None, target: Path) -> None:
+        promised = promised_bytes + self.promised_bytes(known)
+        data = figures_of(data_file(target))
+        # What lies there makes room; a file that was begun at its end is not as large as it looks.
+        freed = min(data.st_size, data.st_blocks * 512) if data is not None else 0
         free = max(self._workspace.free_bytes() + freed - self._reserve_bytes - promised, 0)
         if wish.size_bytes > free:
             raise NotEnoughSpace(

@@ -1,21 +1,20 @@
 """The end of an upload: the file is what it should be, and gets its name."""
 
-import errno
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 
 from services.errors import Conflict, InvalidRequest
 from services.hashing import sha256_of
+from services.links import move
 from services.safetensors import looks_like_a_model
 from services.uploads.chunk import space_is_named
 from services.uploads.upload import Upload, data_file, gone
 from services.verified import Verified, VerifiedFiles
-from services.workspace import figures_of, sync_folder
+from services.workspace import figures_of
 
-_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-# What link(2) says on volumes that have no hard links.
-_NO_LINKS = {errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
+# Not to wait for anyone to write, where someone put a pipe in its place: one check at a time is made.
+_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def publish(
@@ -91,18 +90,11 @@ def _is_taken(data: Path, target: Path) -> bool:
 def _name(data: Path, target: Path) -> None:
     """`data` gets its name, unless something else got it meanwhile. Raises Conflict, OSError."""
     try:
-        os.link(data, target)
+        move(data, target)
     except FileExistsError:
         if _is_taken(data, target):
             raise _taken(target) from None
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        if _is_taken(data, target):
-            raise _taken(target) from None
-        os.rename(data, target)
-    data.unlink(missing_ok=True)
-    sync_folder(target.parent)
+        data.unlink(missing_ok=True)
 
 
 def _taken(target: Path) -> Conflict:

@@ -211,11 +211,12 @@ def test_a_wrong_method_is_said_in_json(client: httpx.Client) -> None:
 
 
 PLAIN_GETS = [e for e in ENDPOINTS if e.method == "GET" and "{" not in e.path]
+NEEDED = {"/api/models/lookup": {"url": "https://127.0.0.1/a.safetensors"}}
 
 
 @pytest.mark.parametrize("endpoint", PLAIN_GETS, ids=lambda endpoint: endpoint.path)
 def test_every_answer_has_the_type_it_is_documented_with(client: httpx.Client, endpoint: Endpoint) -> None:
-    answer = client.get(endpoint.path)
+    answer = client.get(endpoint.path, params=NEEDED.get(endpoint.path))
     assert answer.status_code == 200
     decoded = msgspec.json.decode(answer.content, type=endpoint.answers[200])
     assert json.loads(msgspec.json.encode(decoded)) == answer.json()
@@ -254,7 +255,8 @@ def test_an_install_that_does_not_fit_is_refused_before_a_byte_flows(
     details = error_of(answer)["details"]
     assert details["needed_bytes"] == 10**16
     assert 0 < details["free_bytes"] < 10**16
-    assert model_host.requests == []
+    # It may be asked what the file is.
+    assert {request.method for request in model_host.requests} <= {"HEAD"}
     assert client.get("/api/presets/HUGE").json()["state"] == "available"
 
 
@@ -278,7 +280,7 @@ def test_two_presets_share_a_file_that_is_fetched_once_and_kept_for_the_other(
     assert client.get("/api/presets/FIRST").json()["files"][0]["shared_with"] == ["SECOND"]
     first = client.delete("/api/presets/FIRST").json()
     assert first["removed"] == []
-    assert first["kept"] == [{"name": "shared.safetensors", "reason": "needed by SECOND"}]
+    assert [(kept["name"], kept["reason"]) for kept in first["kept"]] == [("shared.safetensors", "needed by SECOND")]
     second = client.delete("/api/presets/SECOND").json()
     assert second["removed"] == ["shared.safetensors"]
     assert second["freed_bytes"] == len(MODEL)
@@ -444,9 +446,9 @@ def test_models_of_a_plain_comfyui_are_used_and_never_changed(
     suite.wait_for(listed, "the model to show", 10)
     [model] = listed()
     assert (model["root"], model["folder"]) == ("ComfyUI/models", "diffusion_models")
-    answer = client.request("DELETE", "/api/models/", json={"ids": [model["id"]]})
-    assert answer.status_code == 409
-    assert "used and never changed" in answer.json()["error"]["message"]
+    deleted = client.request("DELETE", "/api/models/", json={"ids": [model["id"]]}).json()
+    assert (deleted["removed"], deleted["freed_bytes"]) == ([], 0)
+    assert "used and never changed" in deleted["kept"][0]["reason"]
     client.post("/api/presets/PLAIN/install")
     wait_until_installed(suite, client, "PLAIN")
     gone = client.delete("/api/presets/PLAIN").json()

@@ -1,8 +1,12 @@
 """What happens to errors, and who gets to see them how."""
 
+import asyncio
+from collections.abc import AsyncIterator
+
 import httpx
 import pytest
 
+from dashboard import gate
 from dashboard.gate import OPEN_PATHS
 from services.settings import Secret, Settings
 from tests.dashboard.conftest import OpenDashboard
@@ -89,3 +93,27 @@ async def test_an_origin_that_the_settings_do_not_name_reads_nothing(open_dashbo
     client = await open_dashboard(auth=False, cors_origins=(ELSEWHERE,))
     answer = await client.get("/api/presets/", headers={"Origin": "https://evil.example"})
     assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_an_answer_waits_for_the_end_of_what_is_sent(stranger: httpx.AsyncClient) -> None:
+    # The server ends the connection behind an answer, and whoever is still sending hears nothing of it.
+    sent = []
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for number in range(3):
+            sent.append(number)
+            yield b"x"
+
+    answer = await stranger.put("/api/uploads/x/chunks/0", content=pieces())
+    assert answer.status_code == 401
+    assert sent == [0, 1, 2]
+
+
+async def test_an_answer_does_not_wait_for_ever(stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "BODY_SECONDS", 0.05)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"x"
+        await asyncio.Event().wait()
+
+    assert (await stranger.put("/api/uploads/x/chunks/0", content=pieces())).status_code == 401

@@ -1,6 +1,7 @@
 """Pausing, resuming, ordering and dropping downloads; what a worker would do is done by the tests."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import redis
 
 import dashboard.library
 from services import journal
-from services.artifacts import Artifact
+from services.artifacts import Artifact, model_id
 from services.connections import redis_client
 from services.errors import DownloadFailed, NotEnoughSpace
 from services.installs import Installs
@@ -332,3 +333,38 @@ async def test_whether_to_keep_is_said_in_so_many_words(browser: httpx.AsyncClie
     answer = await browser.delete("/api/downloads/ONE?keep=maybe")
     assert answer.status_code == 422
     assert "'keep' must be true or false" in answer.json()["error"]["message"]
+
+
+async def test_nothing_is_placed_where_a_file_is_coming_in(
+    browser: httpx.AsyncClient, connection: redis.Redis, workspace: Workspace
+) -> None:
+    """It would be replaced by what comes."""
+    other = workspace.model_file("loras", "other.ckpt")
+    other.write_bytes(b"x")
+    board = ProgressBoard(connection)
+    until = time.monotonic() + 20
+    while True:
+        board.publish(FileProgress(A.id, "downloading", bytes_done=1, bytes_total=100, at=time.time()))
+        wanted = {"folder": A.folder, "name": A.name, "how": "move"}
+        answer = await browser.post(f"/api/models/{model_id('loras', 'nothing.ckpt')}/place", json=wanted)
+        if answer.status_code == 409:
+            break
+        assert time.monotonic() < until, answer.text
+        await asyncio.sleep(0.05)
+    answer = await browser.post(f"/api/models/{model_id('loras', 'other.ckpt')}/place", json=wanted)
+    assert "is being downloaded" in answer.json()["error"]["message"]
+    assert other.exists()
+
+
+async def test_what_a_preset_needs_is_linked_and_not_moved_away(
+    browser: httpx.AsyncClient, workspace: Workspace
+) -> None:
+    await install(browser, "THREE")
+    needed = workspace.model_file(C.folder, C.name)
+    needed.write_bytes(b"x" * 10)
+    wanted = {"folder": "vae", "name": "other.ckpt", "how": "move"}
+    refused = await browser.post(f"/api/models/{C.id}/place", json=wanted)
+    assert refused.status_code == 409
+    assert refused.json()["error"]["message"] == "loras/c.ckpt: needed by Three; link it instead"
+    assert needed.exists()
+    assert (await browser.post(f"/api/models/{C.id}/place", json={**wanted, "how": "link"})).status_code == 201

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -13,8 +14,13 @@ import pytest
 import dashboard.library
 from dashboard.library import Library
 from dashboard.volume import THREADS, Volume
+from services.artifacts import Artifact
+from services.errors import NotFound, WorkspaceUnavailable
+from services.installs import added
 from services.models import ModelFile, ModelIndex
+from services.presets import Preset
 from services.settings import Settings
+from services.workspace import Workspace
 
 PRESET = {
     "id": "MINE",
@@ -192,3 +198,72 @@ async def test_a_listing_is_made_once_for_each_picture(settings: Settings, libra
     (settings.workspace / "models" / "loras" / "new.safetensors").write_bytes(b"x")
     library.forget()
     assert await library.listing() is not known
+
+
+async def test_what_cannot_be_taken_back_waits_for_the_picture_of_now(
+    settings: Settings, library: Library, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await library.shelf()
+    (settings.workspace / "models" / "loras" / "new.safetensors").write_bytes(b"x")
+    door.open.clear()
+    with pytest.raises(WorkspaceUnavailable, match="still being looked at"):
+        await library.current()
+    door.open.set()
+    monkeypatch.setattr(dashboard.library, "CALL_SECONDS", 5.0)
+    assert len((await library.current()).models) == 1
+
+
+async def test_what_cannot_be_taken_back_needs_a_look_that_succeeded(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await library.shelf()
+
+    def fail(_show: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(library._index, "scan", fail)
+    with pytest.raises(WorkspaceUnavailable):
+        await library.current()
+
+
+async def test_of_two_presets_that_fit_alone_one_is_refused(
+    settings: Settings, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dashboard.library, "CALL_SECONDS", 5.0)
+    monkeypatch.setattr(Workspace, "free_bytes", lambda _: settings.disk_reserve_bytes + 10)
+    request = library.installs.request
+
+    def late(preset: Preset) -> bool:
+        time.sleep(0.2)
+        return request(preset)
+
+    monkeypatch.setattr(library.installs, "request", late)
+    files = [Artifact(f"https://host.example/{name}", "loras", f"{name}.ckpt", size_bytes=7) for name in "ab"]
+    asked = await asyncio.gather(*(library.request(added(file)) for file in files), return_exceptions=True)
+    assert sorted(type(answer).__name__ for answer in asked) == ["NotEnoughSpace", "bool"]
+
+
+async def test_presets_that_changed_under_the_same_time_show(settings: Settings, library: Library) -> None:
+    add_preset(settings)
+    file = settings.workspace / "config" / "presets.yaml"
+    await shelf_with(library, "MINE")
+    figures = file.stat()
+    file.write_bytes(file.read_bytes().replace(b"MINE", b"YOUR"))
+    os.utime(file, ns=(figures.st_atime_ns, figures.st_mtime_ns))
+    await shelf_with(library, "YOUR")
+
+
+async def test_what_left_the_catalogue_is_known_as_long_as_it_is_installed(
+    settings: Settings, library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dashboard.library, "CALL_SECONDS", 5.0)
+    add_preset(settings)
+    await library.request(await library.preset("MINE"))
+    (settings.workspace / "config" / "presets.yaml").write_bytes(b"presets: [")
+    library.forget()
+    preset = await library.preset("MINE")
+    assert [file.name for file in preset.files] == ["mine.ckpt"]
+    await library.begin_uninstall(preset)
+    await library.remove_files(preset, [])
+    with pytest.raises(NotFound):
+        await library.preset("MINE")

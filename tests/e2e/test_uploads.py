@@ -112,6 +112,15 @@ def test_a_line_that_breaks_costs_the_chunk_that_was_on_it(small_suite: RunningS
     assert "request_failed" not in (small_suite.state / "logs" / "dashboard.log").read_text()
 
 
+@pytest.mark.parametrize("size_bytes", [2, 70_000, CHUNK_BYTES])
+def test_who_is_not_signed_in_any_more_hears_so(size_bytes: int, small_suite: RunningSuite) -> None:
+    # Not that the dashboard is away: a page would try again for ever.
+    with small_suite.client(sign_in=False) as stranger:
+        for _ in range(20):
+            answer = stranger.put("/api/uploads/x/chunks/0", content=bytes(size_bytes))
+            assert answer.status_code == 401, answer.text
+
+
 @pytest.mark.parametrize("moment", ["while a chunk comes", "while it is checked"])
 def test_a_dashboard_that_is_killed_goes_on_where_it_was(
     moment: str, small_suite: RunningSuite, client: httpx.Client

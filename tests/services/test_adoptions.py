@@ -152,3 +152,21 @@ def test_the_digests_by_which_presets_know_a_file_are_named() -> None:
         [preset("A", "a" * 64), preset("B", "b" * 64), preset("C", None), preset("D", "d" * 64, "x.ckpt")]
     )
     assert digests_named(catalogue, ID) == {"a" * 64, "b" * 64}
+
+
+def test_what_vanished_from_a_plain_comfyui_stops_nothing_else(workspace: Workspace) -> None:
+    file = copy(workspace, "ComfyUI/models/loras/mine.ckpt")
+    Adoptions(workspace).put([file])
+    VerifiedFiles(workspace).put(hash_file(workspace, file, (), nothing))
+    (workspace.root / "ComfyUI" / "models" / "loras" / "mine.ckpt").unlink()
+    assert Adoptions(workspace).unfinished() == (file,)
+    with pytest.raises(NotFound):
+        hash_file(workspace, file, (), nothing)
+
+
+def test_a_pipe_in_its_place_is_not_waited_for(workspace: Workspace, copied: ModelFile) -> None:
+    path = workspace.models / "loras" / "mine.ckpt"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(NotFound, match="no file any more"):
+        hash_file(workspace, copied, (), nothing)

@@ -119,6 +119,10 @@ def test_text_encoders_are_told_apart(shapes: dict[str, Shape], name: str) -> No
     assert guess(shapes=shapes, folder="text_encoders") == BaseModel(name, "tensors")
 
 
+def test_only_the_beginning_of_metadata_is_read() -> None:
+    assert guess(metadata={"modelspec.architecture": "x" * 2000 + " flux-1"}) is None
+
+
 def test_metadata_goes_before_tensors_and_these_before_the_name() -> None:
     shapes, name = {UNET: (640, 2048)}, "my_sd15_style.safetensors"
     assert guess(shapes=shapes, metadata={"ss_base_model_version": "sd_v1"}, name=name) == BaseModel(

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from services.cached_file import CachedFile
+from services import cached_file
+from services.cached_file import CachedFile, read_small
 
 
 class Counted:
@@ -67,3 +68,24 @@ def test_a_file_that_was_removed_has_its_own_value_again(tmp_path: Path, counted
     assert file.get() == 5
     (tmp_path / "a").unlink()
     assert file.get() == 0
+
+
+@pytest.mark.parametrize("what", ["a pipe", "a device"])
+def test_what_is_no_file_is_not_waited_for(what: str, tmp_path: Path, counted: Counted) -> None:
+    file = tmp_path / "number"
+    if what == "a pipe":
+        os.mkfifo(file)
+    else:
+        file.symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match="it is no file"):
+        CachedFile(file, counted.read, 0).get()
+
+
+def test_a_file_that_was_not_written_here_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cached_file, "MAX_BYTES", 10)
+    file = tmp_path / "number"
+    file.write_bytes(b"1" * 10)
+    assert read_small(file) == b"1" * 10
+    file.write_bytes(b"1" * 11)
+    with pytest.raises(ValueError, match="larger than 10 bytes"):
+        read_small(file)

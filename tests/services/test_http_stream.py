@@ -429,6 +429,16 @@ def test_there_is_nothing_to_end_before_the_first_request() -> None:
         client.abort()
 
 
+def test_who_was_told_to_end_asks_nobody_any_more(model_host: ModelHost) -> None:
+    url = model_host.add("/a", b"x")
+    with Client(ANYWHERE) as client:
+        assert read_all(client.get(url, {})) == b"x"
+        client.abort()
+        with pytest.raises(OSError, match="ended"):
+            client.get(url, {})
+        assert len(model_host.requests) == 1
+
+
 # What a hub says on the way
 
 

@@ -249,6 +249,9 @@ def test_a_refusal_of_another_host_is_told(status: int, kind: str, model_host: M
         ('attachment; filename=".hidden"', "a.safetensors"),
         ("attachment", "a.safetensors"),
         ('"";=;filename=;', "a.safetensors"),
+        ("attachment; filename*=idna''%ff.safetensors", "a.safetensors"),
+        ("attachment; filename*=punycode''%ff.safetensors", "a.safetensors"),
+        (f'attachment; filename="told.safetensors"; x="{";" * 60_000}', "a.safetensors"),
     ],
 )
 def test_a_host_may_say_what_the_file_is_called(header: str, name: str, model_host: ModelHost) -> None:

@@ -139,3 +139,10 @@ def test_a_volume_that_takes_no_facts_keeps_them_until_it_does(faulty_volume: Mo
     again = ModelFacts(workspace)
     again.load()
     assert again.get(file) == facts.get(file)
+
+
+def test_a_pipe_in_place_of_what_was_kept_is_not_waited_for(facts: ModelFacts, workspace: Workspace) -> None:
+    put(workspace)
+    os.mkfifo(workspace.config / "model_facts.json")
+    facts.load()
+    assert facts.unread(listed(workspace)) == listed(workspace)

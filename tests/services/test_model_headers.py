@@ -103,7 +103,15 @@ def test_a_header_that_is_longer_than_the_file_is_none(path: Path) -> None:
 
 
 def test_a_header_beyond_the_formats_limit_is_not_read(path: Path) -> None:
-    assert f"{HEADER_MAX_BYTES} are allowed" in problem(write(path, b"{", 2 * HEADER_MAX_BYTES, length=2**63))
+    said = problem(write(path, b"{", 2 * HEADER_MAX_BYTES, length=2**63))
+    assert f"more than the {HEADER_MAX_BYTES} bytes" in said
+
+
+def test_a_link_to_a_secret_tells_none_of_its_letters(tmp_path: Path, path: Path) -> None:
+    secret = tmp_path / "huggingface.token"
+    secret.write_bytes(b"hf_canary_of_a_token")
+    path.symlink_to(secret)
+    assert str(int.from_bytes(b"hf_canar", "little")) not in problem(path)
 
 
 def test_a_long_header_that_may_be_right_is_left_alone(path: Path) -> None:

@@ -130,8 +130,11 @@ def test_a_connection_serves_many_requests(model_host: ModelHost, add: Add, clie
 def test_a_connection_may_be_closed_unannounced(model_host: ModelHost, client: httpx.Client) -> None:
     url = model_host.add(PATH, DATA, keep_alive=False)
     assert "connection" not in get(client, url).headers
+    # Whoever asks just then, on a line that is closing, learns it the hard way.
+    with contextlib.suppress(httpx.RemoteProtocolError):
+        get(client, url)
     get(client, url)
-    assert len({request.client_port for request in model_host.requests}) == 2
+    assert len({request.client_port for request in model_host.requests}) == len(model_host.requests) >= 2
 
 
 def test_a_path_may_hold_any_letters(model_host: ModelHost, client: httpx.Client) -> None:

@@ -378,3 +378,23 @@ def test_folders_are_counted_and_added_up(index: ModelIndex, workspace: Workspac
     put(workspace, "loras/sub/b.safetensors", b"345")
     put(workspace, "vae/c.safetensors", b"6")
     assert folder_sizes(index.scan().values()) == {"loras": (2, 5), "vae": (1, 1)}
+
+
+def test_a_file_that_others_are_links_to_stays_under_their_names(index: ModelIndex, workspace: Workspace) -> None:
+    """A volume without hard links has duplicates made one so."""
+    file, link = put(workspace, "loras/a.safetensors"), workspace.models / "vae" / "b.safetensors"
+    link.parent.mkdir(exist_ok=True)
+    link.symlink_to("../loras/a.safetensors")
+    index.delete([model_id("loras", "a.safetensors")])
+    assert not file.exists()
+    assert link.read_bytes() == b"x"
+    file.symlink_to("../vae/b.safetensors")
+    assert index.delete_artifact(Artifact("https://example.com/b", "vae", "b.safetensors")) == 0
+    assert file.read_bytes() == b"x"
+
+
+def test_a_file_that_has_another_name_frees_nothing(index: ModelIndex, workspace: Workspace) -> None:
+    file = put(workspace, "loras/a.safetensors")
+    os.link(file, put(workspace, "vae/c.safetensors").with_name("b.safetensors"))
+    assert index.delete_artifact(Artifact("https://example.com/a", "loras", "a.safetensors")) == 0
+    assert index.delete_artifact(Artifact("https://example.com/b", "vae", "b.safetensors")) == 1

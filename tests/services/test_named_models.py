@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from services.named_models import NamedModel, named_models, read_named_models
+from services.named_models import MAX_VALUES, NamedModel, named_models, read_named_models
 
 
 def graph_node(**more: Any) -> dict[str, Any]:
@@ -67,6 +67,12 @@ def test_what_is_no_workflow_names_nothing(workflow: Any) -> None:
 @pytest.mark.parametrize("data", [b"", b"\xff\xfe", b"[" * 100_000, b"{"])
 def test_a_file_that_is_no_json_names_nothing(data: bytes) -> None:
     assert read_named_models(data) == frozenset()
+
+
+def test_a_file_with_more_values_than_any_workflow_names_nothing() -> None:
+    nodes = b'{"nodes": [{"widgets_values": ["a.sft"]}, %s 0]}'
+    assert read_named_models(nodes % (b"[]," * (MAX_VALUES // 4))) == {NamedModel(None, "a.sft")}
+    assert read_named_models(nodes % (b"[]," * MAX_VALUES)) == frozenset()
 
 
 def test_a_file_is_read_as_the_workflow_in_it() -> None:

@@ -141,3 +141,25 @@ def test_a_file_that_changed_since_it_was_verified_is_left_alone(workspace: Work
     with pytest.raises(Conflict, match="changed since it was verified"):
         Placing(workspace).unite(files)
     assert changed.read_bytes() == b"changed"
+
+
+def test_a_link_that_leads_out_of_the_models_is_no_copy_to_keep(workspace: Workspace, tmp_path: Path) -> None:
+    """What it leads to may be gone with the container."""
+    outside = put(Workspace(tmp_path / "outside"), "a.safetensors")
+    os.utime(outside, (1, 1))
+    (workspace.models / "loras").mkdir(parents=True, exist_ok=True)
+    (workspace.models / "loras" / "a.safetensors").symlink_to(outside)
+    own = put(workspace, "models/loras/b.safetensors")
+    files = [checked(found(workspace, "loras", f"{name}.safetensors")) for name in "ab"]
+    with pytest.raises(InvalidRequest, match="on one disk"):
+        Placing(workspace).unite(files)
+    assert not own.is_symlink()
+    assert own.stat().st_nlink == 1
+
+
+def test_a_folder_with_its_old_name_gets_no_file(workspace: Workspace) -> None:
+    """Nobody could delete it there."""
+    source = put(workspace, "models/loras/a.safetensors")
+    with pytest.raises(InvalidName, match="is called 'diffusion_models'"):
+        Placing(workspace).place(found(workspace, "loras", "a.safetensors"), None, "unet", "a.safetensors", "move")
+    assert source.exists()

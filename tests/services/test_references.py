@@ -1,7 +1,12 @@
 """Which saved workflows name which model files."""
 
 import json
+import os
+import stat
 from pathlib import Path
+
+import msgspec
+import pytest
 
 from services.references import MAX_BYTES, References, SavedWorkflows
 from services.workspace import Workspace
@@ -50,6 +55,15 @@ def test_a_changed_and_a_deleted_workflow_are_noticed(workspace: Workspace) -> N
     assert saved.references() == References()
 
 
+@pytest.mark.parametrize("name", [b"\xff\xfe", b"\x1b[2J", b"a\nb"])
+def test_a_workflow_whose_name_cannot_be_shown_counts_under_another(name: bytes, workspace: Workspace) -> None:
+    folder = workspace.user / "default" / "workflows"
+    save(folder / os.fsdecode(name + b".json"), "a.safetensors")
+    (shown,) = SavedWorkflows(workspace).references().of("loras", "a.safetensors")
+    assert shown.isprintable()
+    assert msgspec.json.encode(shown)
+
+
 def test_broken_huge_and_strange_files_hide_no_other(workspace: Workspace) -> None:
     folder = workspace.workflows / "user"
     save(folder / "good.json", "a.safetensors")
@@ -63,3 +77,21 @@ def test_broken_huge_and_strange_files_hide_no_other(workspace: Workspace) -> No
 
 def test_a_volume_without_any_workflow_has_no_references(tmp_path: Path) -> None:
     assert SavedWorkflows(Workspace(tmp_path / "none")).references() == References()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "link in a circle", "link to nothing", "folder"])
+def test_what_is_no_file_is_passed_over(kind: str, workspace: Workspace) -> None:
+    """Custom nodes write to the editor's folder: the library must neither wait for a pipe nor fail."""
+    saved = workspace.user / "default" / "workflows"
+    save(saved / "good.json", "a.safetensors")
+    bad = saved / "bad.json"
+    if kind == "pipe":
+        os.mkfifo(bad)
+    elif kind == "socket":
+        os.mknod(bad, stat.S_IFSOCK | 0o600)
+    elif kind == "folder":
+        (saved / "sub").mkdir()
+        bad.symlink_to("sub")
+    else:
+        bad.symlink_to({"device": "/dev/zero", "link in a circle": "bad.json"}.get(kind, "/nonexistent"))
+    assert SavedWorkflows(workspace).references().of("loras", "a.safetensors") == ("good",)

@@ -1,6 +1,8 @@
 """What may go, and what has to stay."""
 
-from services import removals
+from msgspec.structs import replace
+
+from services import installs, removals
 from services.artifacts import Artifact
 from services.catalogue import Catalogue
 from services.models import ModelFile
@@ -82,6 +84,12 @@ def test_a_file_that_dozens_need_names_a_few() -> None:
 def test_what_lies_in_a_tree_that_is_never_changed_stays() -> None:
     found = removals.of_preset(P, CATALOGUE, view(install(P)), {A.id: model(A, "ComfyUI/models")}, NOTHING)
     assert reasons(found) == {A.name: "lies in ComfyUI/models/, which is used and never changed"}
+    assert (found.leaving, found.in_place) == ((B.id,), (A.id,))
+
+
+def test_what_was_verified_of_it_stays_while_another_preset_needs_it() -> None:
+    found = removals.of_preset(P, CATALOGUE, view(install(P), install(Q)), {B.id: model(B, "ComfyUI/models")}, NOTHING)
+    assert (reasons(found), found.in_place) == ({B.name: "needed by q"}, ())
 
 
 def test_a_model_that_an_installed_preset_needs_is_not_deleted() -> None:
@@ -100,3 +108,39 @@ def test_who_insists_may_delete_what_is_needed_but_nothing_of_a_foreign_tree() -
     found = removals.of_models(files, CATALOGUE, view(install(P)), named(A, B), force=True)
     assert found.leaving == (A.id,)
     assert reasons(found) == {B.name: "lies in ComfyUI/models/, which is used and never changed"}
+
+
+def test_another_file_that_has_the_name_stays() -> None:
+    """Someone put it there: the preset never brought it."""
+    own = here(A, sha256="1" * 64)
+    found = removals.of_preset(P, CATALOGUE, view(install(P), verified=own), {A.id: model(A)}, NOTHING)
+    assert (found.leaving, reasons(found)) == ((B.id,), {A.name: "is another file of that name"})
+
+
+def test_a_file_of_another_length_that_has_the_name_stays() -> None:
+    found = removals.of_preset(P, CATALOGUE, view(install(P)), {A.id: replace(model(A), size_bytes=99)}, NOTHING)
+    assert (found.leaving, reasons(found)) == ((B.id,), {A.name: "is another file of that name"})
+
+
+def test_an_installed_preset_that_left_the_catalogue_keeps_its_files() -> None:
+    """A user's all do while their file cannot be read."""
+    seen = view(install(P), install(Q), verified=here(A, B, C))
+    assert reasons(removals.of_preset(P, Catalogue([P]), seen, {}, NOTHING)) == {B.name: "needed by q"}
+    assert reasons(removals.of_models([model(C)], Catalogue([P]), seen, NOTHING)) == {C.name: "needed by q"}
+
+
+def test_a_single_file_that_was_added_keeps_itself_from_nobody() -> None:
+    seen = view(install(installs.added(C)), verified=here(C))
+    assert removals.of_models([model(C)], Catalogue([P]), seen, NOTHING).leaving == (C.id,)
+
+
+def test_what_deleting_frees_is_what_keeps_no_other_name() -> None:
+    def named_so(file: Artifact, inode: int, links: int = 1) -> ModelFile:
+        return replace(model(file), inode=inode, links=links)
+
+    a, b, c = named_so(A, 1), named_so(B, 2, links=2), named_so(C, 2, links=2)
+    assert removals.freed_bytes([a, b], [a, b, c]) == 100
+    assert removals.freed_bytes([b, c], [a, b, c]) == 50
+    # One of them is a symbolic link: there is one name to the file.
+    b, c = named_so(B, 2), named_so(C, 2)
+    assert removals.freed_bytes([c], [a, b, c]) == 0

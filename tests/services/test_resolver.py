@@ -1,4 +1,6 @@
+import contextlib
 import hashlib
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -40,6 +42,38 @@ def fact(found: Fact | Trouble) -> Fact:
 def trouble(found: Fact | Trouble) -> Trouble:
     assert isinstance(found, Trouble), found
     return found
+
+
+class EndlessHost:
+    """Answers with `start`, and then something that is never the end of it, again and again, in time."""
+
+    def __init__(self, start: bytes) -> None:
+        self._start = start
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def __enter__(self) -> "EndlessHost":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self._listener.getsockname()[1]}{path}"
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self._answer, args=self._listener.accept()[:1], daemon=True).start()
+
+    def _answer(self, line: socket.socket) -> None:
+        with line, contextlib.suppress(OSError):
+            line.recv(65536)
+            line.sendall(self._start)
+            while True:
+                line.sendall(self._start if self._start.endswith(b"\r\n\r\n") else b"x")
+                time.sleep(0.05)
 
 
 def wait_until(happened: Callable[[], bool]) -> None:
@@ -180,6 +214,22 @@ def test_a_host_that_is_away_is_not_asked_file_by_file(workspace: Workspace, raw
     found = resolver(workspace).resolve(urls, seconds=LONG)
     assert {trouble(found[url]).kind for url in urls} == {"unreachable"}
     assert len(host.requests) <= 2 * THREADS
+
+
+@pytest.mark.parametrize("endless", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Slow: "])
+def test_a_host_whose_answer_never_ends_is_given_up(
+    endless: bytes, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver_module, "ANSWER_SECONDS", 0.3)
+    with EndlessHost(endless) as host:
+        known = resolver(workspace)
+        found = known.describe(host.url("/a.safetensors"), seconds=0.3)
+        assert isinstance(found, Trouble)
+        assert found.kind == "unreachable"
+        urls = [host.url(f"/{number}") for number in range(2 * THREADS)]
+        assert {trouble(asked).kind for asked in known.resolve(urls, seconds=LONG).values()} == {"unreachable"}
+        # Its threads are free for others.
+        wait_until(lambda: not any(thread.name == "resolver" for thread in threading.enumerate()))
 
 
 def test_a_refresh_asks_a_host_that_was_away(workspace: Workspace, internet: Internet) -> None:

@@ -95,6 +95,15 @@ def test_what_is_not_complete_has_no_model_of_its_name(book: UploadBook, target:
     assert data_of(target).stat().st_mode & 0o777 & ~0o022 == 0o644
 
 
+def test_a_pipe_in_place_of_what_was_sent_is_not_waited_for(book: UploadBook, target: Path) -> None:
+    upload = send_all(book)
+    data_of(target).unlink()
+    os.mkfifo(data_of(target))
+    ended = check(book, upload)
+    assert ended.state == "failed"
+    assert "gone from the volume" in str(ended.error)
+
+
 @pytest.mark.parametrize("known_by", ["who sends it", "a preset"])
 def test_a_digest_that_someone_named_is_what_the_file_was_held_to(
     known_by: str, book: UploadBook, workspace: Workspace
@@ -406,3 +415,24 @@ def test_the_digest_of_a_header_is_read(header: str | None, digest: bytes | None
 def test_a_digest_that_is_none_is_refused(value: str) -> None:
     with pytest.raises(InvalidRequest, match="sha-256=:BASE64:"):
         content_digest(f"sha-256={value}")
+
+
+def test_what_was_sent_for_a_name_that_was_taken_is_not_sent_again(book: UploadBook, target: Path) -> None:
+    upload = send_all(book)
+    target.write_bytes(b"another")
+    assert check(book, upload).state == "failed"
+    target.unlink()
+    again = begin(book)
+    assert (again.id, again.is_whole) == (upload.id, True)
+    assert check(book, book.complete(again.id)).state == "done"
+    assert target.read_bytes() == DATA
+
+
+def test_data_that_is_gone_makes_no_room(
+    book: UploadBook, workspace: Workspace, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check(book, send_all(book, replace(WISH, sha256="0" * 64)))
+    assert not data_of(target).exists()
+    monkeypatch.setattr(Workspace, "free_bytes", lambda _: len(DATA) - 1)
+    with pytest.raises(NotEnoughSpace):
+        begin(book)

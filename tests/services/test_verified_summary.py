@@ -91,3 +91,9 @@ def test_a_volume_that_takes_no_summary_is_read_all_the_same(faulty_volume: Moun
     summary = started(workspace)
     summary.keep()
     assert set(summary.all().values()) == {RECORD}
+
+
+def test_a_pipe_in_place_of_the_summary_is_not_waited_for(kept: Workspace) -> None:
+    (kept.config / "verified.json").unlink()
+    os.mkfifo(kept.config / "verified.json")
+    assert records(kept) == {RECORD}

@@ -23,6 +23,11 @@ from tests.running import ROOT
 SECONDS = 60.0
 
 
+def _heed_ctrl_c() -> None:
+    """Tests that run in a shell's background have been told to ignore it, and would hand that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class Done:
     code: int
@@ -55,7 +60,10 @@ class Manager:
         }
         command = [sys.executable, "-m", "tools.preset_manager", *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL, **more}
-        self.started.append(subprocess.Popen(command, cwd=ROOT, env={**os.environ, **settings}, text=True, **pipes))
+        environment = {**os.environ, **settings}
+        self.started.append(
+            subprocess.Popen(command, cwd=ROOT, env=environment, text=True, preexec_fn=_heed_ctrl_c, **pipes)
+        )
         return self.started[-1]
 
     def run(self, *arguments: str) -> Done:

@@ -9,12 +9,14 @@ import struct
 import subprocess
 import sys
 import termios
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services.catalogue import load_catalogue
 from services.settings import APP_DIR
+from services.uploads import UploadBook, Wish
 from tests.fakes.model_host import HuggingFace, ModelHost
 from tests.running import ROOT
 from tests.tools.conftest import Manager
@@ -50,6 +52,22 @@ def test_every_preset_is_listed(manager: Manager, small: dict[str, Any]) -> None
     known = load_catalogue(APP_DIR / "presets", manager.workspace)
     assert {entry["id"] for entry in listed} == set(known.presets)
     assert "MINE" in known.presets
+
+
+def test_a_terminal_obeys_nothing_that_stands_in_a_name(manager: Manager, small: dict[str, Any]) -> None:
+    # Clears the screen, turns the line around, rings.
+    manager.add("MINE", small, name="odd \x1b[2Jname\u202e", description="and \x07about it")
+    workflow = manager.workspace.user / "default" / "workflows" / "\x1b[2J.json"
+    workflow.parent.mkdir(parents=True)
+    workflow.write_text('{"nodes": [{"widgets_values": ["small.ckpt"]}]}')
+    model = manager.model("vae", "small.ckpt")
+    model.parent.mkdir(parents=True, exist_ok=True)
+    model.write_bytes(bytes(50_000))
+    for command in (["list", "odd"], ["show", "MINE"], ["plan", "MINE"], ["uninstall", "MINE", "--dry-run"]):
+        done = manager.run(*command)
+        assert "odd [2Jname" in done.out or command[0] == "uninstall", done
+        assert not re.search(r"[\x07\x1b\u202e]", done.out + done.err)
+    assert not [line for line in in_terminal(manager, 200, "show", "MINE") if re.search(r"[\x07\u202e]", line)]
 
 
 def test_words_narrow_the_list(manager: Manager, small: dict[str, Any]) -> None:
@@ -207,6 +225,14 @@ def test_a_plan_that_does_not_fit_ends_with_4(manager: Manager, small: dict[str,
     done = manager.run("plan", "HUGE")
     assert done.code == 4
     assert "does not fit" in done.out
+
+
+def test_what_is_still_to_be_uploaded_takes_room(manager: Manager, small: dict[str, Any]) -> None:
+    manager.add("MINE", small)
+    book = UploadBook(manager.workspace, Path("/nonexistent"), 0)
+    book.begin(Wish("vae", "sent.ckpt", 1000), (), 0)
+    (plan,) = manager.run("plan", "MINE", "--json").document["plans"]
+    assert plan["promised_bytes"] == 1000
 
 
 def test_a_gated_file_is_explained_and_ends_with_5(manager: Manager, model_host: ModelHost) -> None:

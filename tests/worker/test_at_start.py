@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import structlog
 
+from services import journal
 from services.catalogue import load_catalogue
 from services.installs import Installs
+from services.journal import Journal
 from services.model_folders import KNOWN_FOLDERS
 from services.settings import APP_DIR, Secret, Settings
 from services.verified import Verified, VerifiedFiles
@@ -133,3 +135,29 @@ def test_what_someone_cancels_later_is_not_asked_for_again_before_the_next_start
     Installs(workspace).cancel("ONE")
     reconciler.go_round()
     assert not Installs(workspace).all()["ONE"].is_active
+
+
+def test_a_file_that_would_leave_the_models_holds_up_no_other(
+    workspace: Workspace, settings: Settings, tmp_path: Path, logged: list[Any]
+) -> None:
+    (workspace.models / "vae" / "sub").symlink_to(tmp_path)
+    known = {**FILE, "sha256": "0" * 64}
+    write(workspace, {"id": "OUT", "files": [{**known, "name": "sub/a.safetensors"}]}, {"id": "IN", "files": [known]})
+    at_start.request(wanting(settings, "OUT", "IN"))
+    assert set(Installs(workspace).all()) == {"IN"}
+    (said,) = events(logged, "preset_not_requested")
+    assert said["preset_id"] == "OUT"
+
+
+def test_what_others_have_fetched_already_takes_no_room_again(
+    workspace: Workspace, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    big, small = ({**FILE, "name": f"{size}.safetensors", "size_bytes": size, "sha256": "0" * 64} for size in (100, 5))
+    write(workspace, {"id": "BIG", "files": [big]}, {"id": "SMALL", "files": [small]})
+    at_start.request(wanting(settings, "BIG"))
+    target = workspace.model_file("vae", "100.safetensors")
+    journal.part_file(target).write_bytes(bytes(90))
+    journal.save(target, Journal(str(FILE["url"]), 100, "x", ((0, 90),)))
+    monkeypatch.setattr(Workspace, "free_bytes", lambda _: settings.disk_reserve_bytes + 20)
+    at_start.request(wanting(settings, "SMALL"))
+    assert set(Installs(workspace).all()) == {"BIG", "SMALL"}

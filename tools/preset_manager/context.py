@@ -21,6 +21,7 @@ from services.progress import FileProgress
 from services.schedule import ScheduleRecords
 from services.settings import APP_DIR, Settings
 from services.standing import InstallStatus
+from services.uploads import UploadBook
 from services.verified import VerifiedFiles
 from services.workspace import Workspace
 from tools.preset_manager.output import Output
@@ -68,6 +69,10 @@ class Context:
         return LockFile(self.workspace)
 
     @cached_property
+    def uploads(self) -> UploadBook:
+        return UploadBook(self.workspace, self.config.comfyui_dir, self.config.disk_reserve_bytes)
+
+    @cached_property
     def suite(self) -> Suite:
         return Suite(self.config)
 
@@ -110,6 +115,7 @@ class Context:
             progress=progress,
             schedule=ScheduleRecords(self.workspace).get(),
             kept=self.kept(file for file in coming if file.id not in verified and file.id not in moving),
+            uploading_bytes=self.uploads.promised_bytes(),
         )
 
     def kept(self, files: Iterable[Artifact]) -> dict[str, int]:

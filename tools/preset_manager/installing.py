@@ -75,8 +75,9 @@ def _is_wanted(context: Context, planned: planning.Planned) -> bool:
     names = ", ".join(preset.name for preset in planned.presets)
     if not context.output.is_terminal:
         return True
-    unknown = " and what is of unknown size" if plan.unknown_sizes else ""
-    return context.output.confirm(f"Fetch {words.size(plan.fetch_bytes)}{unknown} for {names}?")
+    known = [words.size(plan.fetch_bytes)] if plan.fetch_bytes or not plan.unknown_sizes else []
+    unknown = [f"{words.count(plan.unknown_sizes, 'file')} of unknown size"] if plan.unknown_sizes else []
+    return context.output.confirm(f"Fetch {' and '.join(known + unknown)} for {names}?")
 
 
 def _request(context: Context, presets: list[Preset], *, in_suite: bool) -> None:

@@ -1,17 +1,22 @@
 """What is shown: text for people, or one JSON document on stdout; what went wrong always goes to stderr."""
 
+import re
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 # What is piped into another program is cut nowhere.
 PIPE_COLUMNS = 1000
 LEAST_COLUMNS = 10
+
+# What a terminal obeys instead of showing it, what turns the direction of a line, and halves of characters.
+_NOT_SHOWN = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 STYLES = {
     "installed": "green",
@@ -115,6 +120,11 @@ def state(text: str, name: str) -> Text:
 
 
 class _Console(Console):
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Custom nodes choose the names of workflows, and anyone those of presets."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(_NOT_SHOWN.sub("", segment.text), segment.style)
+
     def on_broken_pipe(self) -> None:
         """Rich would end the process as if something had failed."""
         raise BrokenPipeError

@@ -54,7 +54,8 @@ def _show(context: Context, found: Overview, *, with_files: bool) -> None:
         shown.add_row(
             status.preset_id,
             output.state(words.progress(status.state, status.progress), status.state),
-            f"{words.size(status.bytes_done)} of {words.size(status.bytes_total)}",
+            words.size(status.bytes_done)
+            + (f" of {words.size(status.bytes_total)}" if status.bytes_total is not None else ""),
             words.speed(status.bytes_per_second),
             words.duration(status.eta_seconds),
         )

@@ -3,6 +3,7 @@
 import argparse
 import time
 from collections.abc import Collection
+from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -23,7 +24,7 @@ LOOK_SECONDS = 0.1
 
 
 class Leaving(Struct, frozen=True):
-    """A file that goes; `size_bytes`: what lies on the volume of it, partial data too."""
+    """A file that goes; `size_bytes`: what becomes free with it, partial data too."""
 
     id: str
     folder: str
@@ -54,7 +55,12 @@ def run(context: Context, asked: argparse.Namespace) -> Ending:
         return Ending.DONE
     if not asked.yes and (ending := _ask(context, planned)) is not None:
         return ending
-    freed = sum(_remove(context, preset, found[preset.id]) for preset in presets)
+    # While someone was asked, another may have been installed that needs one of the files.
+    now = _removals(context, presets)
+    freed = sum(
+        _remove(context, preset, {*found[preset.id].leaving} & {*now[preset.id].leaving} | {*now[preset.id].in_place})
+        for preset in presets
+    )
     context.output.say(f"Uninstalled; {words.size(freed)} became free", "green")
     context.output.document(replace(planned, freed_bytes=freed))
     return Ending.DONE
@@ -78,7 +84,9 @@ def _outcome(context: Context, presets: list[Preset], found: dict[str, Removal],
     going = {file.id: file for preset in presets for file in preset.files if file.id in found[preset.id].leaving}
     kept = {kept.id: kept for removal in found.values() for kept in removal.kept}
     leaving = [
-        Leaving(id_, file.folder, file.name, size) for id_, file in going.items() if (size := _size(context, file))
+        Leaving(id_, file.folder, file.name, _size(files))
+        for id_, file in going.items()
+        if (files := _files(context, file))
     ]
     return Uninstalled(
         presets=tuple(preset.id for preset in presets),
@@ -89,10 +97,14 @@ def _outcome(context: Context, presets: list[Preset], found: dict[str, Removal],
     )
 
 
-def _size(context: Context, artifact: Artifact) -> int:
+def _files(context: Context, artifact: Artifact) -> list[Path]:
     target = context.workspace.model_file(artifact.folder, artifact.name)
-    files = [file for file in (target, journal.part_file(target)) if file.is_file() and not file.is_symlink()]
-    return sum(file.stat().st_size for file in files)
+    return [file for file in (target, journal.part_file(target)) if file.is_file() and not file.is_symlink()]
+
+
+def _size(files: list[Path]) -> int:
+    """What becomes free; the bytes of a file with further names stay."""
+    return sum(figures.st_size for file in files if (figures := file.stat()).st_nlink == 1)
 
 
 def _show(context: Context, planned: Uninstalled) -> None:
@@ -108,7 +120,7 @@ def _show(context: Context, planned: Uninstalled) -> None:
     for kept in planned.kept:
         out.say(f"{kept.folder}/{kept.name} stays: {kept.reason}", "yellow")
     verb = "would become" if planned.dry_run else "will become"
-    out.say(f"{words.size(planned.freed_bytes)} {verb} free" if planned.removed else "None of its files goes")
+    out.say(f"{words.size(planned.freed_bytes)} {verb} free" if planned.removed else "There is nothing to remove")
 
 
 def _ask(context: Context, planned: Uninstalled) -> Ending | None:
@@ -120,13 +132,13 @@ def _ask(context: Context, planned: Uninstalled) -> Ending | None:
     return None if is_wanted else Ending.FAILED
 
 
-def _remove(context: Context, preset: Preset, removal: Removal) -> int:
+def _remove(context: Context, preset: Preset, leaving: Collection[str]) -> int:
     """The bytes that became free. First of all it is no longer wanted: what is removed would be fetched again."""
     context.installs.remove(preset)
-    _let_go(context, removal.leaving)
+    _let_go(context, leaving)
     freed = 0
     for file in preset.files:
-        if file.id in removal.leaving:
+        if file.id in leaving:
             context.installs.release(file.id)
             freed += context.index.delete_artifact(file)
     Workflows(context.workspace).delete_of_preset(preset)
