@@ -1,6 +1,8 @@
 """What may be done to the model files: delete, link, move, make one of several."""
 
+import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TypeVar
 
 from dashboard.library import Library
@@ -46,18 +48,19 @@ class ModelFiles:
         removed, _ = await self._library.delete_models([file.id for file in files])
         return removed
 
-    async def bytes_of(self, artifacts: Iterable[Artifact]) -> int:
-        """What would be free without the files and partial data of `artifacts`. Raises WorkspaceUnavailable."""
+    async def here(self, artifacts: Iterable[Artifact]) -> dict[str, int]:
+        """By id, what would be free without each of `artifacts` of which there is something on the volume, if only
+        partial data. Raises WorkspaceUnavailable."""
         artifacts = list(artifacts)
 
-        def work() -> int:
-            total = 0
+        def work() -> dict[str, int]:
+            found = {}
             for artifact in artifacts:
                 target = self._workspace.model_file(artifact.folder, artifact.name)
-                for file in (target, journal.part_file(target)):
-                    figures = None if file.is_symlink() else figures_of(file)
-                    total += figures.st_size if figures is not None and figures.st_nlink == 1 else 0
-            return total
+                parts = [file for file in (target, journal.part_file(target)) if os.path.lexists(file)]
+                if parts:
+                    found[artifact.id] = sum(map(_freed_by, parts))
+            return found
 
         return await self._volume.run(work)
 
@@ -92,3 +95,8 @@ class ModelFiles:
             return await self._volume.write(work)
         finally:
             self._library.forget()
+
+
+def _freed_by(file: Path) -> int:
+    figures = None if file.is_symlink() else figures_of(file)
+    return figures.st_size if figures is not None and figures.st_nlink == 1 else 0

@@ -96,6 +96,7 @@ async def presets(request: Request) -> Response:
         # Once: a volume that is away would be asked for ever.
         "is_asking": selected is not None and selected.state in _PLANNED and plan is None and not _is_asked(request),
         "unreachable": troubles[0] if troubles else None,
+        "refused": sum(file.trouble is not None and file.trouble.kind != "unreachable" for file in files),
     }
     return await _page(request, "presets", "Presets", context)
 

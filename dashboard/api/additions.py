@@ -14,7 +14,7 @@ from dashboard.messages import InstallMessage
 from dashboard.suite import suite_of
 from services import installs, presets
 from services.artifacts import Artifact, Sha256
-from services.errors import InvalidRequest
+from services.errors import Conflict, InvalidRequest
 from services.model_folders import model_folders
 from services.resolver import Described, Trouble
 
@@ -70,6 +70,10 @@ async def add(request: Request) -> Response:
         raise InvalidRequest("the address does not say what the file is called: choose a name")
     artifact = Artifact(found.url, folder, name, found.size_bytes, asked.sha256 or found.sha256)
     presets.check_file(artifact)
+    shelf = await suite.library.shelf()
+    here = shelf.models.get(artifact.id)
+    if here is not None and shelf.view.is_another(artifact, here.size_bytes):
+        raise Conflict(f"another file named {name} lies in {folder}/ already: choose another name, or delete it first")
     return await begin_install(suite, installs.added(artifact))
 
 
@@ -81,7 +85,7 @@ ENDPOINTS = (
         "Add a model by its address",
         {200: InstallMessage, 202: InstallMessage},
         body=NewModel,
-        errors=(503, 507),
+        errors=(409, 503, 507),
     ),
     Endpoint(
         "GET",

@@ -80,8 +80,9 @@ async def uninstall(request: Request) -> Response:
         await suite.library.begin_uninstall(preset)
     removal = await suite.files.removal_of(preset)
     leaving = [file for file in preset.files if file.id in removal.leaving]
+    here = await suite.files.here(leaving)
     if dry_run:
-        freed = await suite.files.bytes_of(leaving)
+        freed = sum(here.values())
     else:
         await suite.let_go([file.id for file in leaving])
         # Meanwhile another may have been installed that needs one of them.
@@ -91,7 +92,8 @@ async def uninstall(request: Request) -> Response:
         in_place = [file for file in preset.files if file.id in removal.in_place]
         freed = await suite.library.remove_files(preset, [*leaving, *in_place])
         suite.downloads.touch(file.id for file in preset.files)
-    return json_answer(Uninstalled(tuple(file.name for file in leaving), removal.kept, freed, dry_run))
+    removed = tuple(file.name for file in leaving if file.id in here)
+    return json_answer(Uninstalled(removed, removal.kept, freed, dry_run))
 
 
 ENDPOINTS = (

@@ -45,7 +45,9 @@ const useFile = (button, { id, folder, name }) => attempt(button, async () => {
 
 const unite = (button) => attempt(button, async () => {
   let freed = 0
-  for (const { sha256 } of (await call('GET', '/api/models/duplicates')).groups) {
+  const { groups } = await call('GET', '/api/models/duplicates')
+  for (const [done, { sha256 }] of groups.entries()) {
+    button.textContent = `${done} of ${groups.length}`
     freed += (await call('POST', '/api/models/duplicates', { sha256 })).freed_bytes
   }
   toast(`Freed ${bytesText(freed)}.`)

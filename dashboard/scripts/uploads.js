@@ -8,6 +8,7 @@ import { refresh } from './refresh.js'
 import { toast } from './toasts.js'
 
 const AT_ONCE = 3
+const FEW = 8 // chunks of a small file are sent one by one: what is complete outlives a reload
 const FIRST_RETRY_MS = 1000
 const LAST_RETRY_MS = 30_000
 const REFUSALS = 3 // of one chunk: what was damaged on its way comes right the next time
@@ -24,11 +25,21 @@ store('uploads', {
   folders: [],
   folder: '',
   items: [],
+  begun: [],
+  discard({ currentTarget: button }) {
+    return attempt(button, async () => {
+      await call('DELETE', api`/api/uploads/${button.dataset.id}`)
+      this.begun = this.begun.filter(({ id }) => id !== button.dataset.id)
+    })
+  },
   get empty() { return !this.items.some(({ state }) => state === 'ready') },
   open() {
     document.getElementById('upload').showModal()
     return attempt(null, async () => {
-      this.folders = (await call('GET', '/api/uploads/')).folders
+      const { folders, uploads: begun } = await call('GET', '/api/uploads/')
+      this.folders = folders
+      this.begun = begun.filter((upload) => upload.state === 'receiving' && !this.items.some((item) => item.upload?.id === upload.id))
+        .map(({ id, name, bytes_done: done, size_bytes: size }) => ({ id, name, text: `${bytesText(done)} of ${bytesText(size)} came: choose it again to go on` }))
       this.folder ||= this.folders[0]
     })
   },
@@ -110,7 +121,7 @@ async function send(item) {
     if (!item.upload) return
     item.begun = { at: Date.now(), sent: item.sent }
     const missing = missingOf(item.upload)
-    await Promise.all(Array.from({ length: AT_ONCE }, () => sendFrom(item, missing)))
+    await Promise.all(Array.from({ length: item.upload.chunks > FEW ? AT_ONCE : 1 }, () => sendFrom(item, missing)))
     if (item.state !== 'sending') return
     item.upload = await persist(item, () => call('POST', api`/api/uploads/${item.upload.id}/complete`))
     await check(item)

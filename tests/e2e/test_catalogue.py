@@ -310,6 +310,26 @@ def test_a_model_is_added_from_its_page_on_civitai(running: RunningSuite, client
     assert deleted["removed"] == ["a-style.safetensors"]
 
 
+def test_a_name_that_another_model_has_is_refused_at_once(
+    running: RunningSuite, client: httpx.Client, hubs: Hubs
+) -> None:
+    url = "https://huggingface.co/somebody/plain/resolve/main/taken.safetensors"
+    hubs.offer(url)
+    taken = running.workspace / "models" / "vae" / "taken.safetensors"
+    taken.write_bytes(b"another one")
+    running.wait_for(lambda: client.get("/api/models/", params={"search": "taken"}).json()["models"], "the file")
+    refused = client.post("/api/models/", json={"url": url, "folder": "vae"})
+    assert refused.status_code == 409
+    assert "another file named taken.safetensors lies in vae/" in refused.json()["error"]["message"]
+    assert taken.read_bytes() == b"another one"
+    taken.unlink()
+
+
+def test_uninstalling_says_nothing_of_files_that_were_never_here(client: httpx.Client) -> None:
+    found = client.delete("/api/presets/SD15", params={"dry_run": "1"}).json()
+    assert (found["removed"], found["kept"], found["freed_bytes"]) == ([], [], 0)
+
+
 def test_a_model_without_a_known_kind_needs_a_folder(client: httpx.Client, hubs: Hubs) -> None:
     hubs.offer("https://huggingface.co/somebody/plain/resolve/main/c.safetensors")
     page = "https://huggingface.co/somebody/plain/blob/main/c.safetensors"
