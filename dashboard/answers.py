@@ -1,17 +1,19 @@
 """Bodies in, JSON out, and what each error of the suite means in HTTP."""
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from services.artifacts import Sha256
 from services.auth import TooManyAttempts
 from services.errors import Conflict, InvalidRequest, NotEnoughSpace, NotFound, SuiteError, Unavailable
 
 MAX_BODY_BYTES = 2 * 1024 * 1024
 
 T = TypeVar("T")
+_SHA256: msgspec.Meta = get_args(Sha256)[1]
 _encoder = msgspec.json.Encoder()
 
 
@@ -79,9 +81,17 @@ def decode(data: bytes, type_: type[T]) -> T:
     try:
         return msgspec.json.decode(data, type=type_)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"the body does not fit: {error}") from None
+        raise InvalidRequest(f"the body does not fit: {_in_words(str(error))}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise NotJson(f"the body is not JSON: {error}") from None
+
+
+def _in_words(problem: str) -> str:
+    """What msgspec says, with a sentence instead of the expression that a digest must match."""
+    reason, found, place = problem.partition(" - at ")
+    if _SHA256.pattern is not None and reason.endswith(repr(_SHA256.pattern)):
+        reason = "a sha256 has 64 digits, each 0 to 9 or a to f"
+    return f"{reason}{found}{place}"
 
 
 def whole_number(request: Request, name: str, default: int, low: int, high: int) -> int:

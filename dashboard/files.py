@@ -7,16 +7,18 @@ from typing import TypeVar
 
 from dashboard.library import Library
 from dashboard.volume import Volume
-from services import journal, removals
+from services import journal, log, removals
 from services.artifacts import Artifact
 from services.errors import Conflict, NotFound
-from services.models import OURS, ModelFile
+from services.model_places import OURS
+from services.models import ModelFile
 from services.placing import How, Placing
 from services.presets import Preset
 from services.removals import Removal
 from services.workspace import Workspace, figures_of
 
 T = TypeVar("T")
+_log = log.get("files")
 
 
 class ModelFiles:
@@ -43,9 +45,17 @@ class ModelFiles:
         leaving = [file for file in files if file.id in found.leaving]
         return found, leaving, [id_ for id_ in wanted if id_ not in shelf.models]
 
-    async def delete(self, files: Iterable[ModelFile]) -> list[ModelFile]:
-        """Those that were removed. Raises WorkspaceUnavailable."""
+    async def delete(self, files: Iterable[ModelFile], *, forced: bool = False) -> list[ModelFile]:
+        """Those that were removed. `forced`: also what others need. Raises WorkspaceUnavailable."""
+        known = self._library.newest().models.values()
         removed, _ = await self._library.delete_models([file.id for file in files])
+        _log.info(
+            "models_deleted",
+            ids=[file.id for file in removed],
+            names=[f"{file.folder}/{file.name}" for file in removed],
+            freed_bytes=removals.freed_bytes(removed, known),
+            forced=forced,
+        )
         return removed
 
     async def here(self, artifacts: Iterable[Artifact]) -> dict[str, int]:
@@ -76,6 +86,7 @@ class ModelFiles:
                 raise Conflict(f"{file.folder}/{file.name}: {found.kept[0].reason}; link it instead")
         record = shelf.view.verified.get(id_)
         await self._change(lambda: self._placing.place(file, record, folder, name, how))
+        _log.info("model_placed", id=id_, source=f"{file.folder}/{file.name}", folder=folder, name=name, how=how)
 
     async def unite(self, sha256: str) -> int:
         """Makes all files with this digest one; the bytes that became free.
@@ -88,7 +99,9 @@ class ModelFiles:
             for id_, record in shelf.view.verified.items()
             if record.sha256 == sha256 and (file := shelf.models.get(id_)) is not None and file.root == OURS
         ]
-        return await self._change(lambda: self._placing.unite(same))
+        freed = await self._change(lambda: self._placing.unite(same))
+        _log.info("duplicates_united", sha256=sha256, freed_bytes=freed)
+        return freed
 
     async def _change(self, work: Callable[[], T]) -> T:
         try:

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-_BYTE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+from services import sizes
+
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _NAME_WIDTH = 36
@@ -14,14 +15,7 @@ _PARAMETERS = ((1e9, "B"), (1e6, "M"), (1e3, "K"))
 
 def bytes_text(size_bytes: float | None) -> str:
     """A size in decimal units: ``"6.9 GB"``, ``"254 MB"``, ``"unknown size"`` for None."""
-    if size_bytes is None:
-        return "unknown size"
-    value, unit = float(size_bytes), 0
-    while _rounded(value, unit) >= 1000 and unit < len(_BYTE_UNITS) - 1:
-        value /= 1000
-        unit += 1
-    digits = _decimals(value, unit)
-    return f"{_rounded(value, unit):.{digits}f} {_BYTE_UNITS[unit]}"
+    return "unknown size" if size_bytes is None else sizes.bytes_text(size_bytes)
 
 
 def speed_text(bytes_per_second: float | None) -> str:
@@ -64,7 +58,7 @@ def parameters_text(number: int) -> str:
     """A model's parameters as its makers say it: ``"14B"``, ``"2.6B"``, ``"860M"``, ``"3K"``."""
     scale, letter = next((scale for scale in _PARAMETERS if number >= 0.9995 * scale[0]), (1.0, ""))
     value = number / scale
-    return f"{_half_up(value, 10 if letter == 'B' and value < 9.95 else 1):g}{letter}"
+    return f"{sizes.half_up(value, 10 if letter == 'B' and value < 9.95 else 1):g}{letter}"
 
 
 def percent_text(percent: float | None) -> str:
@@ -79,21 +73,6 @@ def short_name(name: str, width: int = _NAME_WIDTH) -> str:
         return stem
     tail = (width - 1) // 2
     return f"{stem[: width - 1 - tail]}…{stem[-tail:]}"
-
-
-def _decimals(value: float, unit: int) -> int:
-    # Gigabytes need a decimal until 100; a decimal of a two-digit megabyte figure is noise.
-    limit = 100 if unit >= 3 else 10
-    return 1 if unit >= 2 and _half_up(value, 10) < limit else 0
-
-
-def _rounded(value: float, unit: int) -> float:
-    return _half_up(value, 10 if _decimals(value, unit) else 1)
-
-
-def _half_up(value: float, scale: int) -> float:
-    # As in the browser; round() would take the even neighbour and the two texts would differ.
-    return math.floor(value * scale + 0.5) / scale
 
 
 FILTERS: dict[str, Callable[..., str]] = {

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -49,6 +50,10 @@ def _graph(template: str) -> Any:
     return msgspec.json.decode(Templates().graph(template))
 
 
+def _path(file: Artifact) -> str:
+    return f"{file.folder}/{file.name}"
+
+
 def _titled(summary: WorkflowSummary, catalogue: Catalogue) -> WorkflowSummary:
     preset = catalogue.presets.get(summary.name) if summary.source == "presets" else None
     return replace(summary, title=preset.name) if preset else summary
@@ -73,7 +78,7 @@ class Library:
         self._workspace = workspace
         self._volume = volume
         self._progress = progress
-        self._index = ModelIndex(workspace)
+        self._index = ModelIndex(workspace, closed=[settings.state_dir])
         self._saved = SavedWorkflows(workspace)
         self._uploads = UploadBook(workspace, settings.comfyui_dir, settings.disk_reserve_bytes)
         self._uninstalling: set[str] = set()
@@ -179,9 +184,12 @@ class Library:
             if preset.id in self._uninstalling:
                 raise Conflict(f"preset '{preset.id}' is being uninstalled: wait until it is gone")
             try:
-                return await self._volume.write(self._record, preset, shelf.view)
+                joined = await self._volume.write(self._record, preset, shelf.view)
             finally:
                 self.forget()
+        fetch = [_path(file) for file in preset.files if not shelf.view.is_present(file)]
+        _log.info("install_requested", preset_id=preset.id, joined=joined, fetch=fetch)
+        return joined
 
     def _record(self, preset: Preset, view: View) -> bool:
         """In a thread. Raises NotEnoughSpace, OSError."""
@@ -205,6 +213,8 @@ class Library:
     async def drop_partials(self, artifacts: Iterable[Artifact]) -> None:
         """Raises WorkspaceUnavailable."""
 
+        artifacts = list(artifacts)
+
         def work() -> None:
             for artifact in artifacts:
                 self.installs.drop_partial(artifact)
@@ -213,6 +223,7 @@ class Library:
             await self._volume.run(work)
         finally:
             self.forget()
+        _log.info("partial_data_dropped", files=[_path(artifact) for artifact in artifacts])
 
     async def begin_uninstall(self, preset: Preset) -> None:
         """No longer wanted; from here until `remove_files`, installing it is refused."""
@@ -227,19 +238,27 @@ class Library:
     async def remove_files(self, preset: Preset, artifacts: list[Artifact]) -> int:
         """The bytes that became free. Of a file in a tree that is never changed, only what was verified of it goes."""
 
+        removed: list[str] = []
+
         def work() -> int:
             freed = 0
             for artifact in artifacts:
+                is_here = os.path.lexists(self._workspace.model_file(artifact.folder, artifact.name))
                 self.installs.release(artifact.id)
                 freed += self._index.delete_artifact(artifact)
+                removed.extend([_path(artifact)] if is_here else [])
             self.workflows.delete_of_preset(preset)
             return freed
 
+        models = self._shelf.models
         try:
-            return await self._volume.run(work)
+            freed = await self._volume.run(work)
         finally:
             self._uninstalling.discard(preset.id)
             self.forget()
+        kept = [path for file in preset.files if file.id in models and (path := _path(file)) not in removed]
+        _log.info("preset_uninstalled", preset_id=preset.id, removed=removed, kept=kept, freed_bytes=freed)
+        return freed
 
     async def delete_models(self, ids: list[str]) -> tuple[list[ModelFile], list[str]]:
         try:

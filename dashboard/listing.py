@@ -1,6 +1,6 @@
 """The models of one shelf, searched, filtered and sorted: each question is answered once."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Literal
 
@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from dashboard.shelf import Shelf
 from services import removals
+from services.model_places import OURS
 from services.models import ModelFile
 
 Sort = Literal["folder", "name", "size", "modified", "last_used"]
@@ -36,7 +37,7 @@ class SameFile(Struct, frozen=True):
 
 
 class Duplicates(Struct, frozen=True):
-    """Files with the same bytes. `size_bytes`: of each. Names of one file, by links, waste nothing."""
+    """Files with the same bytes. `size_bytes`: of each. `wasted_bytes`: what becomes free when they are made one."""
 
     sha256: str
     size_bytes: int
@@ -116,10 +117,26 @@ class Listing:
 
 
 def _duplicates(sha256: str, files: list[ModelFile]) -> Duplicates:
-    size, copies = files[0].size_bytes, len({(file.device, file.inode) for file in files})
+    size = files[0].size_bytes
     named = sorted(files, key=lambda file: (file.folder, file.name.lower()))
     models = tuple(SameFile(file.id, file.folder, file.name, file.root) for file in named)
-    return Duplicates(sha256, size, (copies - 1) * size, models)
+    return Duplicates(sha256, size, _copies_too_many(files) * size, models)
+
+
+def _copies_too_many(files: list[ModelFile]) -> int:
+    """As `Placing.unite` leaves them: it keeps the oldest on each disk, and cannot free what has a name that it may not
+    change."""
+    disks: dict[int, list[ModelFile]] = defaultdict(list)
+    for file in sorted(files, key=lambda file: file.mtime_ns):
+        if file.root == OURS and not file.is_link:
+            disks[file.device].append(file)
+    names = Counter(
+        (device, file.inode, file.links)
+        for device, (kept, *others) in disks.items()
+        for file in others
+        if file.inode != kept.inode
+    )
+    return sum(count == links for (_, _, links), count in names.items())
 
 
 def _fits(file: ModelFile, folder: str, words: list[str]) -> bool:

@@ -85,6 +85,10 @@ class Planner:
         except TimeoutError:
             return Trouble("unreachable", f"the host did not answer within {PLAN_SECONDS:.0f} s")
 
+    def link(self, url: str) -> str:
+        """The address of the file itself, without a token in it. Raises InvalidRequest for what is none."""
+        return self._resolver.link(url)
+
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 

@@ -75,12 +75,16 @@ class UploadDesk:
         coming |= {file.id for install in view.installs.values() if install.is_active for file in install.files}
         # What waits for someone to do something may well be brought in by hand.
         coming -= {id_ for id_, hold in view.holds.items() if hold.until is None and not downloads.is_moving(id_)}
-        return await self._volume.write(self._book.begin, wish, coming, promised)
+        upload, joined = await self._volume.write(self._book.begin, wish, coming, promised)
+        _log.info("upload_begun", **_names(upload), size_bytes=upload.size_bytes, joined=joined)
+        return upload, joined
 
     async def delete(self, id_: str) -> None:
         """Raises NotFound."""
+        upload = await self.get(id_)
         await self._volume.run(self._book.delete, id_)
         self.checked.pop(id_, None)
+        _log.info("upload_dropped", **_names(upload), state=upload.state, bytes_done=upload.bytes_done)
 
     async def receive(
         self, id_: str, number: int, digest: bytes | None, length: int | None, pieces: AsyncIterator[bytes]
@@ -174,6 +178,7 @@ class UploadDesk:
             # Before anyone hears that it is done: who does looks for the model.
             library.forget()
             await self._volume.run(self._book.end, ended)
+            _log.info("upload_ended", **_names(upload), state=ended.state, reason=ended.error)
         except (Stopped, NotFound):
             return
         except OSError as error:
@@ -181,3 +186,7 @@ class UploadDesk:
         finally:
             self.checked.pop(upload.id, None)
         downloads.touch([upload.model_id])
+
+
+def _names(upload: Upload) -> dict[str, str]:
+    return {"upload_id": upload.id, "folder": upload.folder, "name": upload.name}

@@ -13,6 +13,7 @@ from msgspec import Struct
 from services.catalogue import Catalogue
 from services.errors import InvalidRequest, NotFound
 from services.hashing import sha256_of
+from services.link_targets import LinkTargets
 from services.models import ModelFile
 from services.placing import path_of
 from services.records import RecordFolder
@@ -108,6 +109,9 @@ def _hash_once(
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             raise NotFound(f"{file.folder}/{file.name} is no file any more")
+        if not LinkTargets.of(workspace).takes_opened(descriptor, file.path):
+            # Its digest would stand where everyone reads it.
+            raise NotFound(f"{file.folder}/{file.name} is a link to what is no model")
         try:
             digest = sha256_of(descriptor, before.st_size, progress)
         except EOFError:

@@ -12,6 +12,7 @@ from services.credentials import HUBS, Credentials, Hub, Source
 from services.errors import DownloadFailed
 from services.http_stream import Client
 from services.proxies import Proxies
+from services.resolver import cause_of
 from services.settings import Secret, Settings
 from services.sources import Sources
 from services.sources.civitai import SITE as CIVITAI
@@ -114,7 +115,7 @@ def _ask(hub: Hub, client: Client, sources: Sources) -> Checked:
     except DownloadFailed as failure:
         return Checked("not_checked", message=failure.message)
     except (OSError, http.client.HTTPException) as error:
-        text = f"{TITLES[hub]} could not be reached ({type(error).__name__}): check again later"
+        text = f"{TITLES[hub]} could not be reached ({cause_of(error)}): check again later"
         return Checked("not_checked", message=text)
     if status == 401 and is_own:
         return Checked("refused", message=f"{TITLES[hub]} does not know this token: copy it anew, or make a new one")

@@ -19,6 +19,7 @@ from services.presets import Preset
 from services.progress import FileProgress
 from services.records import RecordFolder
 from services.schedule import Schedule, ScheduleRecords
+from services.space import no_room
 from services.verified import Verified
 from services.workspace import Workspace, figures_of
 
@@ -334,10 +335,7 @@ def check_space(
     promised = promised_bytes(view, ours) + view.uploading_bytes
     free = max(free_bytes - reserve_bytes - promised, 0)
     if needed > free:
-        raise NotEnoughSpace(
-            f"preset '{preset.id}': needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB free for it on the volume",
-            {"needed_bytes": needed, "free_bytes": free, "reserve_bytes": reserve_bytes, "promised_bytes": promised},
-        )
+        raise no_room(f"preset '{preset.id}':", needed, free, reserve_bytes, promised)
 
 
 def promised_bytes(view: View, but: Collection[str]) -> int:

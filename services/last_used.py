@@ -9,6 +9,7 @@ import msgspec
 from services import log
 from services.cached_file import CachedFile
 from services.errors import NotEnoughSpace
+from services.file_lock import held
 from services.workspace import Workspace, write_atomic
 
 _decode = msgspec.json.Decoder(dict[str, float]).decode
@@ -31,6 +32,6 @@ class LastUsed:
 
     def mark(self, ids: Iterable[str], at: float) -> None:
         """Raises OSError. A full volume forgets it: it is no reason for anything to fail."""
-        with self._marking, contextlib.suppress(NotEnoughSpace):
+        with self._marking, held(self._file.file), contextlib.suppress(NotEnoughSpace):
             times = {**self.all(), **dict.fromkeys(ids, at)}
             write_atomic(self._file.file, msgspec.json.encode(times, order="sorted"))

@@ -14,6 +14,7 @@ from msgspec import Struct
 from services import log
 from services.cached_file import CachedFile
 from services.errors import NotEnoughSpace
+from services.file_lock import held
 from services.log import redact
 from services.workspace import Workspace, write_atomic
 
@@ -61,6 +62,7 @@ class LockFile:
         self._writing = threading.Lock()
         # What no file holds: signed addresses, and what a volume did not take.
         self._unwritten: dict[str, Fact] = {}
+        self._is_full = False
 
     def all(self) -> Mapping[str, Fact]:
         """Costs one `stat` while nothing changes."""
@@ -70,15 +72,14 @@ class LockFile:
     def put(self, facts: Iterable[Fact], *, renew: bool = False) -> None:
         """Adds `facts` to what is there now, which another pod may have added to. What was locked before stays, unless
         it is to be renewed."""
-        with self._writing:
+        with self._writing, held(self._file.file):
             found = {**self._unwritten, **{fact.url: fact for fact in facts}}
             written = self._written()
             new = {url: fact for url, fact in found.items() if renew or url not in (written or {})}
             # A signed address opens the file to whoever reads it.
             told = {url: fact for url, fact in new.items() if redact(url) == url}
-            if told and written is not None and self._write({**written, **told}):
-                new = {url: fact for url, fact in new.items() if url not in told}
-            self._unwritten = new
+            kept = self._write(written, told) if told and written is not None else {}
+            self._unwritten = {url: fact for url, fact in new.items() if url not in kept}
 
     def _written(self) -> dict[str, Fact] | None:
         """What is on the volume; None: it cannot be read."""
@@ -91,14 +92,24 @@ class LockFile:
             log.get("lockfile").warning("lock_unreadable", file=str(self._file.file), error=str(error))
             return None
 
-    def _write(self, facts: Mapping[str, Fact]) -> bool:
-        """Whether it is on the volume now."""
+    def _write(self, written: Mapping[str, Fact], told: Mapping[str, Fact]) -> Mapping[str, Fact]:
+        """What of `told` is on the volume now, beside `written`."""
+        document = _document({**written, **told})
+        if len(document) > MAX_BYTES:
+            # The next to read it would set it aside, with all that is in it.
+            if not self._is_full:
+                log.get("lockfile").warning("lock_full", file=str(self._file.file), max_bytes=MAX_BYTES)
+            self._is_full = True
+            told = _fitting(written, told)
+            if not told:
+                return {}
+            document = _document({**written, **told})
         try:
-            write_atomic(self._file.file, _document(facts))
+            write_atomic(self._file.file, document)
         except (OSError, NotEnoughSpace) as error:
             log.get("lockfile").warning("lock_not_written", file=str(self._file.file), error=str(error))
-            return False
-        return True
+            return {}
+        return told
 
     def _set_aside(self, error: Exception) -> None:
         """Kept for whoever looks into it. A volume that cannot be written keeps it where it is."""
@@ -114,6 +125,16 @@ def _read(data: bytes) -> dict[str, Fact]:
         raise ValueError(f"it is larger than {MAX_BYTES} bytes")
     entries = _decode(data).files.items()
     return {url: Fact(url, said.size_bytes, said.sha256, said.commit, said.etag, said.at) for url, said in entries}
+
+
+def _fitting(written: Mapping[str, Fact], told: Mapping[str, Fact]) -> dict[str, Fact]:
+    """What of `told` there is room for beside `written`."""
+    room, fitting = MAX_BYTES - len(_document(written)), {}
+    for url, fact in told.items():
+        # A little more than it adds.
+        if (size := len(_document({url: fact}))) <= room:
+            fitting[url], room = fact, room - size
+    return fitting
 
 
 def _document(facts: Mapping[str, Fact]) -> bytes:

@@ -12,7 +12,7 @@ from services.downloads.offer import MOST_BYTES, read_offer
 from services.errors import DownloadFailed, InvalidName
 from services.http_stream import Client, HttpStream
 from services.model_folders import KNOWN_FOLDERS, LEGACY_FOLDERS
-from services.sources import Sources, civitai_versions
+from services.sources import Sources, Trouble, addresses, civitai_versions
 from services.workspace import check_name
 
 # A host that does not answer HEAD may answer GET.
@@ -38,6 +38,7 @@ class Described(Struct, frozen=True):
 
 def look_up(client: Client, sources: Sources, url: str) -> Described:
     """Raises DownloadFailed when the file cannot be had, OSError and http.client.HTTPException as `Client.get` does."""
+    _check_is_address(url)
     link = sources.link(url)
     if about := civitai_versions.api_link(link):
         return _on_civitai(client, sources, link, about)
@@ -54,6 +55,18 @@ def look_up(client: Client, sources: Sources, url: str) -> Described:
         commit=stream.promise.commit,
         etag=etag,
     )
+
+
+def _check_is_address(url: str) -> None:
+    """Raises DownloadFailed, permanent."""
+    try:
+        parts = addresses.split(url)
+        is_address = parts.scheme in addresses.PORTS and bool(parts.hostname)
+    except DownloadFailed:
+        is_address = False
+    if not is_address:
+        text = f"'{addresses.shown(url)}' is not the address of a file: one begins with https://"
+        raise Trouble("not_a_file", text).failure(permanent=True)
 
 
 def _of_head(stream: HttpStream, sources: Sources) -> tuple[str | None, int | None]:

@@ -15,7 +15,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from services import gguf
+from services import gguf, safetensors
 from services.errors import SuiteError
 
 # What the format allows a header at most.
@@ -24,6 +24,8 @@ HEADER_MAX_BYTES = 100_000_000
 # of a model with 5,000 tensors has 2 MB.
 READ_MAX_BYTES = 16 * 1024 * 1024
 GGUF_READ_BYTES = 4 * 1024 * 1024
+# Enough to tell a web page by.
+START_BYTES = 64
 
 _FORMATS = {
     **dict.fromkeys((".safetensors", ".sft"), "safetensors"),
@@ -105,9 +107,9 @@ def _safetensors(file: int, size: int) -> Header:
     length = int.from_bytes(head, "little")
     if len(head) < 8:
         raise _Broken(f"a file of {size} bytes is too short for a header")
-    if length > HEADER_MAX_BYTES:
-        # Not how many: a link may lead to a secret, and these are its first letters.
-        raise _Broken(f"its header would have more than the {HEADER_MAX_BYTES} bytes that are allowed")
+    start = os.pread(file, START_BYTES, 0)
+    if length > HEADER_MAX_BYTES or (8 + length > size and start[8:9] != b"{"):
+        raise _Broken(safetensors.not_one(start))
     if 8 + length > size:
         raise _Broken(f"its header would have {length} bytes, and the file has {size}")
     if length > READ_MAX_BYTES:

@@ -1,6 +1,7 @@
 """The model files on the volume: found, listed, counted, deleted."""
 
 import contextlib
+import errno
 import functools
 import operator
 import os
@@ -8,15 +9,16 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec import Struct
 
-from services import journal, links, plain_tree
+from services import journal, links, log, plain_tree
 from services.artifacts import Artifact, model_id
-from services.errors import Conflict
+from services.errors import Conflict, InvalidName
+from services.link_targets import LinkTargets, is_shared
 from services.model_folders import LEGACY_FOLDERS, is_model
+from services.model_places import OURS, Place, Tree
 from services.verified import Verified, VerifiedFiles
 from services.verified_summary import VerifiedSummary
 from services.workspace import Workspace, figures_of
@@ -32,8 +34,6 @@ FOLDER_SETTLED_SECONDS = 2.0
 MAX_DEPTH = 8
 # How often who waits for another's scan shows what that has found.
 LOCK_SECONDS = 0.2
-# The tree that the suite writes to, relative to the volume.
-OURS = "models"
 # What a folder says of a file's inode where the file system has none to say (FUSE_UNKNOWN_INO).
 _NO_INODES = {0, 0xFFFFFFFF}
 
@@ -42,7 +42,7 @@ class ModelFile(Struct, frozen=True, gc=False):
     """A model on disk. `name` is relative to its folder, with `/`; `root`, the tree it lies in, to the volume.
 
     `lies_in`: the folder, as it is called there, relative to the volume. Hard links to one file share `device` and
-    `inode`; `links` counts them.
+    `inode`; `links` counts them. `is_link`: its name is that of a symbolic one.
     """
 
     id: str
@@ -55,6 +55,7 @@ class ModelFile(Struct, frozen=True, gc=False):
     device: int = 0
     inode: int = 0
     links: int = 1
+    is_link: bool = False
 
     @property
     def path(self) -> str:
@@ -64,47 +65,6 @@ class ModelFile(Struct, frozen=True, gc=False):
     def is_at(self, figures: os.stat_result) -> bool:
         """Whether it is that file, under this name or another."""
         return (self.device, self.inode) == (figures.st_dev, figures.st_ino)
-
-
-@dataclass(frozen=True)
-class _Tree:
-    volume: Path
-    root: str = OURS
-
-    @property
-    def models(self) -> Path:
-        return self.volume / self.root
-
-    @property
-    def is_ours(self) -> bool:
-        return self.root == OURS
-
-    def has_folder(self, entry: os.DirEntry[str]) -> bool:
-        """In our own, a link to one counts: an operator put it there."""
-        if not entry.is_symlink():
-            return entry.is_dir()
-        figures = figures_of(entry.path) if self.is_ours else None
-        return figures is not None and stat.S_ISDIR(figures.st_mode)
-
-    def has_file(self, entry: os.DirEntry[str]) -> bool:
-        return self.is_ours or not entry.is_symlink() or plain_tree.is_on_volume(self.volume, entry.path)
-
-
-class _Place:
-    """A folder of a tree: `below` is the path from the model folder, with a `/` at its end; `lies_in`, where the model
-    folder lies on the volume, under the name it has there."""
-
-    def __init__(self, tree: _Tree, folder: str, below: str = "") -> None:
-        self.tree = tree
-        self.folder = folder
-        self.below = below
-        self.known_as = LEGACY_FOLDERS.get(folder, folder)
-        self.lies_in = f"{tree.root}/{folder}"
-        self.root = self.lies_in if tree.is_ours and self.known_as != folder else tree.root
-        self.path = f"{tree.volume}/{self.lies_in}/{below}"
-
-    def sub(self, name: str) -> "_Place":
-        return _Place(self.tree, self.folder, f"{self.below}{name}/")
 
 
 class _Scanned(Struct):
@@ -143,17 +103,21 @@ class _Scanned(Struct):
 class ModelIndex:
     """What lies in `models/`, and in a plain ComfyUI's tree where our own has no file of that name.
 
-    Blocking: a slow volume belongs in a thread. Safe to share between threads.
+    Blocking: a slow volume belongs in a thread. Safe to share between threads. `closed`: folders that no link in
+    `models/` may lead into.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, closed: Iterable[Path] = ()) -> None:
         self._workspace = workspace
+        self._closed = tuple(closed)
         self._verified = VerifiedFiles(workspace)
         self._summary = VerifiedSummary(workspace, self._verified)
         self._folders: dict[str, _Scanned] = {}
         self._parts: list[dict[str, ModelFile]] = []
         self._found: dict[str, ModelFile] = {}
         self._holding: tuple[object, dict[str, Verified], dict[str, Verified]] = (None, {}, {})
+        # What could not be read at the last scan.
+        self._unreadable: dict[str, OSError] = {}
         self._again = 0
         self._is_closed = False
         self._lock = threading.Lock()
@@ -191,12 +155,15 @@ class ModelIndex:
         parts: list[dict[str, ModelFile]] = []
         self._folders = dict(before)
         seen: dict[str, _Scanned] = {}
+        known, self._unreadable = self._unreadable, {}
         for path, scanned in self._walk(before):
             parts.append(scanned.files)
             seen[path] = self._folders[path] = scanned
             if show is not None:
                 show()
         self._folders = seen
+        for path in self._unreadable.keys() - known.keys():
+            log.get("library").warning("model_folder_unreadable", folder=path, error=str(self._unreadable[path]))
         if len(parts) != len(self._parts) or any(map(operator.is_not, parts, self._parts)):
             self._parts, self._found = parts, _merged(parts)
         return self._found
@@ -204,18 +171,30 @@ class ModelIndex:
     def _walk(self, before: Mapping[str, _Scanned]) -> Iterator[tuple[str, _Scanned]]:
         """Of two files with one id, the latter counts."""
         volume = self._workspace.root
-        trees = [_Tree(volume)] if plain_tree.models_of(self._workspace) is None else []
-        for tree in trees or [_Tree(volume, plain_tree.ROOT), _Tree(volume)]:
-            for folder in _folders_of(tree):
+        targets = LinkTargets.of(self._workspace, self._closed)
+        ours, is_any_read = Tree(volume, targets), False
+        trees = [ours] if plain_tree.models_of(self._workspace) is None else []
+        for tree in trees or [Tree(volume, targets, plain_tree.ROOT), ours]:
+            for folder, is_linked in _folders_of(tree):
                 if self._is_closed:
                     return
-                yield from self._walk_folder(_Place(tree, folder), before, 0)
+                for found in self._walk_folder(Place(tree, folder, is_linked=is_linked), before, 0):
+                    is_any_read = True
+                    yield found
+        if self._unreadable and not is_any_read:
+            # Then it is the volume, although it says what folders there are.
+            raise next(iter(self._unreadable.values()))
 
-    def _walk_folder(self, place: _Place, before: Mapping[str, _Scanned], depth: int) -> Iterator[tuple[str, _Scanned]]:
+    def _walk_folder(self, place: Place, before: Mapping[str, _Scanned], depth: int) -> Iterator[tuple[str, _Scanned]]:
         path = place.path
         try:
             scanned = self._look(place, path, before.get(path))
         except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return
+        except OSError as error:
+            # Of this folder alone, if the volume still answers.
+            os.listdir(place.tree.models)
+            self._unreadable[path] = error
             return
         yield path, scanned
         if depth < MAX_DEPTH:
@@ -224,8 +203,8 @@ class ModelIndex:
                     return
                 yield from self._walk_folder(place.sub(name), before, depth + 1)
 
-    def _look(self, place: _Place, path: str, known: _Scanned | None) -> _Scanned:
-        mtime_ns = os.stat(path).st_mtime_ns
+    def _look(self, place: Place, path: str, known: _Scanned | None) -> _Scanned:
+        mtime_ns = _changed_at(place)
         if known is None:
             return _scan_folder(place, path, mtime_ns, None)
         is_due = known.is_due() and self._again > 0
@@ -288,11 +267,21 @@ class ModelIndex:
         return freed
 
     def _remove(self, path: Path, files: Mapping[str, ModelFile]) -> int:
-        """The bytes that became free."""
+        """The bytes that became free. Raises InvalidName when `path` lies behind a link that is not followed."""
+        self._check_way(path)
         figures = figures_of(path)
         same = [] if figures is None else [file for file in files.values() if file.is_at(figures)]
         others = [other for file in same if (other := self._workspace.root / file.path) != path]
         return links.remove(path, [other for other in others if _is_link_to(other, path)])
+
+    def _check_way(self, path: Path) -> None:
+        folder = self._workspace.models / path.relative_to(self._workspace.models).parts[0]
+        if not folder.exists():
+            return
+        targets, lies_in = LinkTargets.of(self._workspace, self._closed), path.parent.resolve()
+        is_taken = not folder.is_symlink() or targets.takes_folder(str(folder))
+        if not is_taken or not lies_in.is_relative_to(folder.resolve()):
+            raise InvalidName(f"{path} lies behind a link to {lies_in}, where no models are: nothing was removed")
 
 
 def _is_link_to(link: Path, path: Path) -> bool:
@@ -301,17 +290,30 @@ def _is_link_to(link: Path, path: Path) -> bool:
     return is_near and os.path.realpath(link) == os.path.realpath(path)
 
 
-def _folders_of(tree: _Tree) -> list[str]:
-    """Old names first: of two files with one name, that under the new one counts."""
+def _folders_of(tree: Tree) -> list[tuple[str, bool]]:
+    """The name of each, and whether it is a link. Old names first: of two files with one name, that under the new one
+    counts."""
     try:
         with os.scandir(tree.models) as entries:
-            names = sorted(entry.name for entry in entries if _is_listed(entry.name) and tree.has_folder(entry))
+            found = [
+                (entry.name, entry.is_symlink())
+                for entry in entries
+                if _is_listed(entry.name) and tree.has_folder(entry)
+            ]
     except FileNotFoundError:
         return []
-    return sorted(names, key=lambda name: name not in LEGACY_FOLDERS)
+    return sorted(found, key=lambda folder: (folder[0] not in LEGACY_FOLDERS, folder[0]))
 
 
-def _scan_folder(place: _Place, path: str, mtime_ns: int, known: _Scanned | None) -> _Scanned:
+def _changed_at(place: Place) -> int:
+    """Nanoseconds. Raises NotADirectoryError for what has become a link since the folder it lies in was read."""
+    figures = os.stat(place.path.rstrip("/"), follow_symlinks=not place.below)
+    if not stat.S_ISDIR(figures.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), place.path)
+    return figures.st_mtime_ns
+
+
+def _scan_folder(place: Place, path: str, mtime_ns: int, known: _Scanned | None) -> _Scanned:
     """What `known` settled of files that are still the same is not asked again: each costs a way to the volume."""
     scanned_at, folder = time.time(), place.known_as
     found: list[tuple[str, int, ModelFile]] = []
@@ -327,9 +329,9 @@ def _scan_folder(place: _Place, path: str, mtime_ns: int, known: _Scanned | None
             if (
                 file is None
                 and _is_model(folder, os.path.splitext(entry.name)[1])
-                and (figures := _figures_of(place.tree, entry))
+                and (figures := _figures_of(place, entry))
             ):
-                file = _model(place, place.below + entry.name, figures)
+                file = _model(place, place.below + entry.name, figures, is_link=entry.is_symlink())
             if file is not None:
                 found.append((entry.name, entry.inode(), file))
     found.sort()
@@ -344,13 +346,14 @@ def _scan_folder(place: _Place, path: str, mtime_ns: int, known: _Scanned | None
     )
 
 
-def _figures_of(tree: _Tree, entry: os.DirEntry[str]) -> os.stat_result | None:
-    figures = figures_of(entry.path)
-    is_file = figures is not None and stat.S_ISREG(figures.st_mode)
-    return figures if is_file and tree.has_file(entry) else None
+def _figures_of(place: Place, entry: os.DirEntry[str]) -> os.stat_result | None:
+    figures = place.tree.linked_file(entry.path) if entry.is_symlink() else figures_of(entry.path)
+    if figures is None or not stat.S_ISREG(figures.st_mode):
+        return None
+    return figures if not place.is_linked or is_shared(figures) else None
 
 
-def _model(place: _Place, name: str, figures: os.stat_result) -> ModelFile:
+def _model(place: Place, name: str, figures: os.stat_result, *, is_link: bool) -> ModelFile:
     return ModelFile(
         id=model_id(place.known_as, name),
         folder=place.known_as,
@@ -362,6 +365,7 @@ def _model(place: _Place, name: str, figures: os.stat_result) -> ModelFile:
         device=figures.st_dev,
         inode=figures.st_ino,
         links=figures.st_nlink,
+        is_link=is_link,
     )
 
 

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from services import links, plain_tree
 from services.errors import Conflict, InvalidRequest, NotFound
-from services.models import OURS, ModelFile
+from services.model_places import OURS
+from services.models import ModelFile
 from services.verified import Verified, VerifiedFiles
 from services.workspace import Workspace, figures_of
 

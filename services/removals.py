@@ -8,7 +8,8 @@ from msgspec import Struct
 from services import installs
 from services.catalogue import Catalogue
 from services.installs import View
-from services.models import OURS, ModelFile
+from services.model_places import OURS
+from services.models import ModelFile
 from services.presets import Preset
 from services.references import References
 

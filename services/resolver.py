@@ -12,9 +12,10 @@ from msgspec.structs import replace
 
 from services import log
 from services.artifacts import Artifact
-from services.errors import DownloadFailed
+from services.errors import DownloadFailed, InvalidRequest
 from services.http_stream import Client
 from services.lockfile import Fact, LockFile
+from services.log import redact
 from services.lookup import Described, look_up
 from services.proxies import Proxies
 from services.sources import Sources, Trouble
@@ -30,6 +31,8 @@ RESOLVE_SECONDS = 8.0
 ANSWER_SECONDS = 30.0
 # So long nobody is asked again what he could not say, nor a host that did not answer.
 TROUBLE_SECONDS = 60.0
+# Of what an error says of itself.
+CAUSE_MAX = 120
 
 _log = log.get("resolver")
 
@@ -99,6 +102,13 @@ class Resolver:
         sources = self._sources()
         with Client(sources, self._proxies) as client:
             return _ask_host(client, sources, url, seconds)[0]
+
+    def link(self, url: str) -> str:
+        """The address of the file itself, also where `url` is that of its page. Raises InvalidRequest."""
+        try:
+            return self._sources().link(url)
+        except DownloadFailed as failure:
+            raise InvalidRequest(failure.message) from None
 
     def forget(self) -> None:
         """What could not be resolved is worth asking again."""
@@ -226,11 +236,18 @@ def _ask_host(client: Client, sources: Sources, url: str, seconds: float) -> tup
         is_silent = not failure.permanent and failure.details.get("status") in {None, 429}
         return Trouble.of(failure), is_silent
     except (OSError, http.client.HTTPException) as error:
-        _log.info("host_unreachable", url=shown(url), error=f"{type(error).__name__}: {error}")
-        text = f"{_host(url)} could not be reached ({type(error).__name__}): check the pod's network"
+        _log.warning("host_unreachable", url=shown(url), error=f"{type(error).__name__}: {error}")
+        text = f"{_host(url)} could not be reached ({cause_of(error)}): check the pod's network"
         return Trouble("unreachable", text), True
     finally:
         watch.cancel()
+
+
+def cause_of(error: Exception) -> str:
+    """The error's own words, as they may be shown; its kind where it has none."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    words = "".join(letter for letter in redact(" ".join(said.split())) if letter.isprintable())
+    return words[:CAUSE_MAX] or type(error).__name__
 
 
 def _no_answer(url: str) -> Trouble:

@@ -99,10 +99,7 @@ class Workspace:
         `models`: another tree than our own (services/plain_tree.py).
         Raises InvalidName when either could lead out of the models folder or is no model file.
         """
-        check_name(folder)
-        parts = check_relative_path(name)
-        if not is_model(folder, parts[-1]):
-            raise InvalidName(f"'{name}' is not a model file: its name must end in {', '.join(sorted(MODEL_SUFFIXES))}")
+        parts = check_model_name(folder, name)
         return self._inside((models or self.models) / folder, parts)
 
     def new_model_file(self, folder: str, name: str) -> Path:
@@ -135,22 +132,18 @@ class Workspace:
 
 def check_name(name: str) -> str:
     """`name`, if it can only mean one file in one folder. Raises InvalidName."""
-    problem = None
-    if not name or name in {".", ".."}:
-        problem = "is empty or a dot"
-    elif unicodedata.normalize("NFKC", name) != name:
-        problem = "holds characters that look like others"
-    elif "/" in name or "\\" in name:
-        problem = "holds a slash"
-    elif name.startswith(".") or name.endswith((".", " ")) or name.startswith((" ", "-")):
-        problem = "starts or ends with a dot, a space or a dash"
-    elif not name.isprintable() or not _GLOB_CHARACTERS.isdisjoint(name):
-        problem = "holds control or wildcard characters"
-    elif len(name.encode()) > NAME_MAX_BYTES:
-        problem = f"is longer than {NAME_MAX_BYTES} bytes"
-    if problem:
+    if problem := _problem_of(name):
         raise InvalidName(f"the name {name[:80]!r} {problem}")
     return name
+
+
+def check_model_name(folder: str, name: str) -> tuple[str, ...]:
+    """The parts of `name`, if it can only mean a model file in `folder`. Raises InvalidName."""
+    check_name(folder)
+    parts = check_relative_path(name)
+    if not is_model(folder, parts[-1]):
+        raise InvalidName(f"'{name}' is not a model file: its name must end in {', '.join(sorted(MODEL_SUFFIXES))}")
+    return parts
 
 
 def check_relative_path(path: str) -> tuple[str, ...]:
@@ -158,7 +151,28 @@ def check_relative_path(path: str) -> tuple[str, ...]:
     parts = tuple(path.split("/"))
     if len(parts) > 8:
         raise InvalidName(f"the path {path[:80]!r} is nested too deep")
-    return tuple(check_name(part) for part in parts)
+    for part in parts:
+        if problem := _problem_of(part):
+            which = f" cannot be used: {part[:80]!r}" if len(parts) > 1 else ""
+            raise InvalidName(f"the name {path[:200]!r}{which} {problem}")
+    return parts
+
+
+def _problem_of(name: str) -> str | None:
+    """What keeps `name` from being that of one file in one folder."""
+    if not name or name in {".", ".."}:
+        return "is empty or a dot"
+    if unicodedata.normalize("NFKC", name) != name:
+        return "holds characters that look like others"
+    if "/" in name or "\\" in name:
+        return "holds a slash"
+    if name.startswith(".") or name.endswith((".", " ")) or name.startswith((" ", "-")):
+        return "starts or ends with a dot, a space or a dash"
+    if not name.isprintable() or not _GLOB_CHARACTERS.isdisjoint(name):
+        return "holds control or wildcard characters"
+    if len(name.encode()) > NAME_MAX_BYTES:
+        return f"is longer than {NAME_MAX_BYTES} bytes"
+    return None
 
 
 def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:

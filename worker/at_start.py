@@ -56,7 +56,8 @@ def _request(preset: Preset, config: Settings, workspace: Workspace, records: In
     installs.check_space(known, view, workspace.free_bytes(), config.disk_reserve_bytes, kept)
     joined = records.request(known)
     Workflows(workspace).save_of_preset(preset)
-    _log.info("preset_requested", preset_id=preset.id, files=len(missing), joined=joined)
+    fetch = [f"{file.folder}/{file.name}" for file in missing]
+    _log.info("install_requested", preset_id=preset.id, joined=joined, fetch=fetch)
 
 
 def _resolver(config: Settings, workspace: Workspace) -> Resolver:

@@ -8,12 +8,14 @@ import signal
 from datetime import timedelta
 from resource import struct_rusage
 from types import FrameType
+from typing import Any
 
 from rq import Queue, Worker
 from rq.executions import Execution
 from rq.job import Job
 from rq.utils import now
 
+from services.errors import DownloadFailed, NotEnoughSpace
 from worker import downloads
 
 # One that was killed sooner after its start waits until the reconciler makes it anew.
@@ -45,6 +47,12 @@ class DownloadWorker(Worker):
         finally:
             # RQ ends the job's process with os._exit, which waits for no log.
             logging.shutdown()
+
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:
+        """A file that cannot be had is no accident: the job has said why, in a line of its own. Everything else is
+        logged with its traceback."""
+        if not isinstance(exc_info[1], DownloadFailed | NotEnoughSpace):
+            super().handle_exception(job, *exc_info)
 
     def setup_work_horse_signals(self) -> None:
         super().setup_work_horse_signals()

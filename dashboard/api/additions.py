@@ -60,7 +60,7 @@ async def add(request: Request) -> Response:
         if found.kind != "unreachable":
             raise InvalidRequest(found.message, {"kind": found.kind, "page": found.page, "token": found.token})
         # It may answer later, and all that is needed may have been said.
-        found = Described(asked.url)
+        found = Described(await asyncio.to_thread(suite.planner.link, asked.url))
     folder, name = asked.folder or found.folder, asked.name or found.name
     known = await asyncio.to_thread(model_folders, suite.settings.comfyui_dir)
     if folder is None or folder not in known:

@@ -9,9 +9,12 @@ from starlette.responses import Response
 from dashboard.answers import json_answer, read_body
 from dashboard.endpoint import Endpoint
 from dashboard.suite import Suite, suite_of
+from services import log
 from services.credentials import Hub, checked_token, known_hub
 from services.errors import InvalidRequest, NotFound
 from services.hub_accounts import Credential
+
+_log = log.get("credentials")
 
 
 class CredentialList(Struct, frozen=True):
@@ -35,6 +38,7 @@ async def put_credential(request: Request) -> Response:
     if checked.state == "refused":
         raise InvalidRequest(f"{checked.message}; nothing was saved")
     await suite.volume.write(suite.credentials.put, hub, secret)
+    _log.info("credential_saved", hub=hub, checked=checked.state)
     suite.accounts.remember(hub, secret, checked)
     return await _changed(suite, hub)
 
@@ -51,6 +55,7 @@ async def check_credential(request: Request) -> Response:
 async def delete_credential(request: Request) -> Response:
     suite, hub = suite_of(request), known_hub(request.path_params["name"])
     await suite.volume.write(suite.credentials.delete, hub)
+    _log.info("credential_removed", hub=hub)
     return await _changed(suite, hub)
 
 

@@ -84,7 +84,7 @@ async def delete_models(request: Request) -> Response:
     known = (await suite.library.shelf()).models.values()
     removal, leaving, unknown = await suite.files.removal(asked.ids, force=asked.force)
     if not dry_run and leaving:
-        leaving = await suite.files.delete(leaving)
+        leaving = await suite.files.delete(leaving, forced=asked.force)
         suite.downloads.touch(file.id for file in leaving)
     freed = freed_bytes(leaving, known)
     names = tuple(file.name for file in leaving)

@@ -31,6 +31,8 @@ SHOW_SECONDS = 2.0
 RETRY_SECONDS = 5.0
 # How many of those that were given up are told of.
 FAILED_KEPT = 100
+# Of the files that were asked for, so many are named in the log: there may be ten thousand.
+IDS_LOGGED = 20
 
 _log = log.get("adoption")
 
@@ -119,6 +121,7 @@ class AdoptionFeed:
                 await self._volume.write(self._records.put, [*self._waiting.values(), *new.values()])
                 self._failed = [] if not self._waiting else self._failed
                 self._waiting |= new
+                _log.info("adoption_asked", files=len(new), model_ids=list(new)[:IDS_LOGGED])
         self._news.set()
         return len(new)
 
@@ -189,6 +192,7 @@ class AdoptionFeed:
             if not self._waiting:
                 await self._volume.write(self._records.put, ())
         self._tell(force=True)
+        _log.info("adoption_ended", hashed_bytes=self._finished_bytes, given_up=len(self._failed))
         self._finished_bytes, self._speed = 0, Speed()
 
     async def _take(self, file: ModelFile, named: frozenset[str]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Collection
 
 from dashboard.library import Library
 from dashboard.volume import Volume
@@ -24,11 +25,15 @@ class UsesFeed:
         self._volume = volume
         self._last_used = last_used
         self._used: set[NamedModel] = set()
+        # Unix seconds.
+        self._used_at = 0.0
+        self._is_failing = False
         self._news = asyncio.Event()
 
     def heard(self, change: Change, run: Run | None, book: RunBook) -> None:
         if change == "finished" and run is not None and run.state == "success":
             self._used |= book.models(run.prompt_id)
+            self._used_at = time.time()
             self._news.set()
 
     async def keep(self, library: Library) -> None:
@@ -37,15 +42,31 @@ class UsesFeed:
             await self._news.wait()
             self._news.clear()
             used, self._used = self._used, set()
-            models = (await library.shelf()).models.values()
-            ids = [
-                file.id
-                for file in models
-                if NamedModel(None, file.name) in used or NamedModel(file.folder, file.name) in used
-            ]
-            try:
-                await self._volume.run(self._last_used.mark, ids, time.time())
-                library.forget()
-            except WorkspaceUnavailable as error:
-                _log.warning("uses_not_kept", reason=error.message)
+            if not await self._is_kept(used, library):
+                # For the next try.
+                self._used |= used
+                self._news.set()
             await asyncio.sleep(REST_SECONDS)
+
+    async def _is_kept(self, used: Collection[NamedModel], library: Library) -> bool:
+        shelf = await library.shelf()
+        ids = [
+            file.id
+            for file in shelf.models.values()
+            if NamedModel(None, file.name) in used or NamedModel(file.folder, file.name) in used
+        ]
+        if not shelf.is_complete:
+            # A model that is not known yet may be among them.
+            return False
+        if not ids:
+            return True
+        try:
+            await self._volume.write(self._last_used.mark, ids, self._used_at)
+        except WorkspaceUnavailable as error:
+            if not self._is_failing:
+                _log.warning("uses_not_kept", reason=error.message)
+            self._is_failing = True
+            return False
+        self._is_failing = False
+        library.forget()
+        return True

@@ -21,10 +21,12 @@ from services.downloads.sync import Sync
 from services.downloads.transfer import HostFileChanged, Patience, Transfer
 from services.errors import DownloadFailed, DownloadStopped, InvalidName, NotEnoughSpace
 from services.journal import Journal, Span
+from services.link_targets import LinkTargets
 from services.pod import boot_id, process_mark
 from services.progress import FileProgress, FileState
 from services.proxies import DIRECT, Proxies
 from services.safetensors import looks_like_a_model
+from services.sizes import bytes_text
 from services.sources import Sources
 from services.verified import Verified
 from services.workspace import Workspace, is_out_of_space
@@ -353,7 +355,7 @@ class _Download:
         needed = (self._segments.total or 0) - self._segments.bytes_done
         if needed > max(free, 0):
             raise NotEnoughSpace(
-                f"{self._artifact.name} needs {needed / 1e9:.1f} GB more, {max(free, 0) / 1e9:.1f} GB are free",
+                f"{self._artifact.name} needs {bytes_text(needed)} more, {bytes_text(max(free, 0))} are free",
                 {"needed_bytes": needed, "free_bytes": max(free, 0)},
             )
 
@@ -375,6 +377,9 @@ class _Download:
         if not stat.S_ISREG(figures.st_mode) or self._artifact.size_bytes not in {None, figures.st_size}:
             return None
         with path.open("rb") as file:
+            inside = path.relative_to(self._fetcher.workspace.root).as_posix()
+            if not LinkTargets.of(self._fetcher.workspace).takes_opened(file.fileno(), inside):
+                return None
             if not looks_like_a_model(self._artifact.name, file.fileno(), figures.st_size):
                 return None
             digest = self._hash(file.fileno(), figures.st_size)

@@ -8,7 +8,7 @@ to the model's page.
 import json
 import re
 from collections.abc import Mapping
-from urllib.parse import SplitResult, parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote_plus, urlsplit
 
 from services.errors import DownloadFailed
 from services.log import redact
@@ -36,9 +36,16 @@ def link(url: str) -> str:
         return _api_link(_version_of(parts))
     if page := _VERSION_PAGE.fullmatch(parts.path):
         return _api_link(page[1])
-    if parts.hostname in _TWINS and _DOWNLOAD.fullmatch(parts.path):
-        return f"{SITE}{parts.path}" + (f"?{parts.query}" if parts.query else "")
+    if _DOWNLOAD.fullmatch(parts.path):
+        host = SITE if parts.hostname in _TWINS else f"{parts.scheme}://{parts.netloc}"
+        query = _without_token(parts.query)
+        return f"{host}{parts.path}" + (f"?{query}" if query else "")
     return url
+
+
+def _without_token(query: str) -> str:
+    """What is added is kept in records that everyone reads. The token that was saved goes in a header instead."""
+    return "&".join(part for part in query.split("&") if unquote_plus(part.partition("=")[0]).lower() != "token")
 
 
 def version_of(url: str) -> str | None:

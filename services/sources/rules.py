@@ -11,7 +11,7 @@ import services.sources.hugging_face as hugging_face
 from services.credentials import Credentials
 from services.errors import DownloadFailed
 from services.settings import Secret, Settings
-from services.sources.addresses import shown, split
+from services.sources.addresses import PORTS, shown, split
 from services.sources.hugging_face import Promise
 from services.sources.troubles import Kind, Trouble
 
@@ -126,9 +126,10 @@ class Sources:
         parts = split(url)
         if parts.scheme != "https" or not parts.hostname:
             return None
-        if self._is_hugging_face(parts):
+        # Another port is another program, which need not be the hub's.
+        if _origin(parts) in {_origin(urlsplit(site)) for site in (hugging_face.SITE, self.hf_endpoint)}:
             return self.hf_token or None
-        if parts.hostname in civitai.HOSTS:
+        if parts.hostname in civitai.HOSTS and _origin(parts)[1] == PORTS["https"]:
             return self.civitai_token or None
         return None
 
@@ -159,3 +160,8 @@ class Sources:
             text = f"{host} takes no more requests for now (HTTP 429){more}"
             return Trouble("unreachable", text, token="HF_TOKEN" if is_anonymous else None)
         return Trouble("unreachable", f"{host} answered HTTP {status}")
+
+
+def _origin(parts: SplitResult) -> tuple[str | None, int | None]:
+    """(host, port) of an https address."""
+    return parts.hostname, parts.port or PORTS["https"]

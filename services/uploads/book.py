@@ -15,6 +15,7 @@ from services.artifacts import model_id
 from services.errors import Conflict, InvalidName, InvalidRequest, NotEnoughSpace, NotFound
 from services.model_folders import model_folders
 from services.records import RecordFolder
+from services.space import no_room
 from services.uploads.chunk import Chunk, space_is_named
 from services.uploads.publishing import lies_there, publish
 from services.uploads.upload import CHUNK_BYTES, Upload, Wish, data_file, gone, with_chunk
@@ -215,15 +216,7 @@ class UploadBook:
         freed = min(data.st_size, data.st_blocks * 512) if data is not None else 0
         free = max(self._workspace.free_bytes() + freed - self._reserve_bytes - promised, 0)
         if wish.size_bytes > free:
-            raise NotEnoughSpace(
-                f"{wish.name}: needs {wish.size_bytes / 1e9:.1f} GB, {free / 1e9:.1f} GB free for it on the volume",
-                {
-                    "needed_bytes": wish.size_bytes,
-                    "free_bytes": free,
-                    "reserve_bytes": self._reserve_bytes,
-                    "promised_bytes": promised,
-                },
-            )
+            raise no_room(f"{wish.name}:", wish.size_bytes, free, self._reserve_bytes, promised)
 
     def _make(self, wish: Wish, target: Path) -> Upload:
         upload = Upload(

@@ -7,7 +7,7 @@ from pathlib import Path
 from services.errors import Conflict, InvalidRequest
 from services.hashing import sha256_of
 from services.links import move
-from services.safetensors import looks_like_a_model
+from services.safetensors import looks_like_a_model, not_one
 from services.uploads.chunk import space_is_named
 from services.uploads.upload import Upload, data_file, gone
 from services.verified import Verified, VerifiedFiles
@@ -77,7 +77,7 @@ def _problem_of(upload: Upload, descriptor: int, digest: str) -> str | None:
     if upload.sha256 not in {None, digest}:
         return f"the file's sha256 is {digest}, announced was {upload.sha256}"
     if not looks_like_a_model(upload.name, descriptor, upload.size_bytes):
-        return "it is no safetensors file"
+        return not_one(os.pread(descriptor, 64, 0))
     return None
 
 

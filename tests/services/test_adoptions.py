@@ -170,3 +170,29 @@ def test_a_pipe_in_its_place_is_not_waited_for(workspace: Workspace, copied: Mod
     os.mkfifo(path)
     with pytest.raises(NotFound, match="no file any more"):
         hash_file(workspace, copied, (), nothing)
+
+
+def test_a_secret_in_its_place_is_not_hashed(workspace: Workspace, copied: ModelFile, tmp_path: Path) -> None:
+    """Its digest would stand where everyone reads it."""
+    path, secret = workspace.models / "loras" / "mine.ckpt", tmp_path / "secret"
+    path.unlink()
+    secret.write_bytes(DATA)
+    path.symlink_to(secret)
+    assert hash_file(workspace, copied, (), nothing).sha256 == DIGEST
+    secret.chmod(0o600)
+    with pytest.raises(NotFound, match="a link to what is no model"):
+        hash_file(workspace, copied, (), nothing)
+
+
+@pytest.mark.parametrize("way", ["loras", "loras/mine.ckpt"])
+def test_what_is_no_model_is_not_hashed_through_a_link(workspace: Workspace, copied: ModelFile, way: str) -> None:
+    (workspace.config / "mine.ckpt").write_bytes(DATA)
+    (workspace.models / way).rename(workspace.root / "away")
+    (workspace.models / way).symlink_to(workspace.config / Path(way).relative_to("loras"))
+    with pytest.raises(NotFound, match="a link to what is no model"):
+        hash_file(workspace, copied, (), nothing)
+
+
+def test_a_file_of_its_own_is_hashed_whoever_may_read_it(workspace: Workspace, copied: ModelFile) -> None:
+    (workspace.models / "loras" / "mine.ckpt").chmod(0o600)
+    assert hash_file(workspace, copied, (), nothing).sha256 == DIGEST

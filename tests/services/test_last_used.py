@@ -3,6 +3,7 @@ from pathlib import Path
 from services.last_used import LastUsed
 from services.workspace import Workspace
 from tests.fakes.faulty_volume import MountedVolume
+from tests.services.at_once import run_twice_at_once
 
 
 def test_what_was_marked_is_known_to_others_too(workspace: Workspace) -> None:
@@ -30,3 +31,22 @@ def test_a_full_volume_forgets_it(faulty_volume: MountedVolume) -> None:
     faulty_volume.fault("full")
     used.mark(["a"], 5.0)
     assert used.all() == {}
+
+
+MARK_30 = """
+import sys
+from pathlib import Path
+from services.last_used import LastUsed
+from services.workspace import Workspace
+
+used, name = LastUsed(Workspace(Path(sys.argv[1]))), sys.argv[2]
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(30):
+    used.mark([f"{name}{number}"], number)
+"""
+
+
+def test_processes_that_mark_at_once_lose_nothing(workspace: Workspace) -> None:
+    run_twice_at_once(MARK_30, workspace)
+    assert len(LastUsed(workspace).all()) == 60

@@ -3,10 +3,12 @@ import threading
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.lockfile import MAX_BYTES, Fact, LockFile
 from services.workspace import Workspace
 from tests.fakes.faulty_volume import MountedVolume
+from tests.services.at_once import run_twice_at_once
 
 A = Fact("https://models.example/a.safetensors", 5, "ab" * 32, None, '"tag"', 1000.5)
 B = Fact("https://huggingface.co/o/r/resolve/main/b.gguf", 7, "cd" * 32, "ef" * 20, None, 2000.0)
@@ -116,3 +118,45 @@ def test_threads_that_put_at_once_lose_nothing(workspace: Workspace) -> None:
     for thread in threads:
         thread.join()
     assert len(LockFile(workspace).all()) == 40
+
+
+PUT_30 = """
+import sys
+from pathlib import Path
+from services.lockfile import Fact, LockFile
+from services.workspace import Workspace
+
+lock, name = LockFile(Workspace(Path(sys.argv[1]))), sys.argv[2]
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(30):
+    lock.put([Fact(f"https://models.example/{name}/{number}", number)])
+"""
+
+
+def test_processes_that_put_at_once_lose_nothing(workspace: Workspace) -> None:
+    run_twice_at_once(PUT_30, workspace)
+    assert len(LockFile(workspace).all()) == 60
+
+
+def test_what_is_too_much_for_the_file_stays_in_memory(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.lockfile.MAX_BYTES", 500)
+    facts = [Fact(f"https://models.example/{number}", number, "ab" * 32) for number in range(20)]
+    lock = LockFile(workspace)
+    with capture_logs() as logs:
+        for fact in [*facts, B]:
+            lock.put([fact])
+    assert [line["event"] for line in logs] == ["lock_full"]
+    assert lock.all() == {fact.url: fact for fact in [*facts, B]}
+    assert file_of(workspace).stat().st_size <= 500
+    written = LockFile(workspace).all()
+    assert facts[0].url in written
+    assert len(written) < 20
+
+
+def test_a_fact_is_written_although_another_is_too_large(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.lockfile.MAX_BYTES", 500)
+    lock = LockFile(workspace)
+    lock.put([Fact(f"https://models.example/{'a' * 600}", 5)])
+    lock.put([A])
+    assert LockFile(workspace).all() == {A.url: A}

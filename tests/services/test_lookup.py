@@ -272,3 +272,10 @@ def test_a_host_may_say_what_the_file_is_called(header: str, name: str, model_ho
 )
 def test_an_address_may_name_the_folder(path: str, folder: str | None, model_host: ModelHost) -> None:
     assert look(model_host.add(path, DATA)).folder == folder
+
+
+@pytest.mark.parametrize("url", ["x", "file:///etc/passwd", "https://", "http://[half"])
+def test_what_is_no_address_is_no_file(url: str) -> None:
+    found = trouble(url)
+    assert found.kind == "not_a_file"
+    assert "begins with https://" in found.message

@@ -103,8 +103,15 @@ def test_a_header_that_is_longer_than_the_file_is_none(path: Path) -> None:
 
 
 def test_a_header_beyond_the_formats_limit_is_not_read(path: Path) -> None:
-    said = problem(write(path, b"{", 2 * HEADER_MAX_BYTES, length=2**63))
-    assert f"more than the {HEADER_MAX_BYTES} bytes" in said
+    assert problem(write(path, b"{", 2 * HEADER_MAX_BYTES, length=2**63)) == "it is no safetensors file"
+
+
+@pytest.mark.parametrize(
+    ("page", "shown"), [(b"<!DOCTYPE html><p>Log in", "<!doctype"), (b"\n<html lang=en>Log in", "<html>")]
+)
+def test_a_page_is_told_by_how_it_begins(page: bytes, shown: str, path: Path) -> None:
+    path.write_bytes(page)
+    assert problem(path) == f"it is a web page that begins with {shown}"
 
 
 def test_a_link_to_a_secret_tells_none_of_its_letters(tmp_path: Path, path: Path) -> None:

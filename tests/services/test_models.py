@@ -1,13 +1,17 @@
+import errno
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 import services.models
 from services import journal
 from services.artifacts import Artifact, model_id
+from services.errors import InvalidName
 from services.journal import Journal
 from services.models import RESCAN_SECONDS, ModelFile, ModelIndex, folder_sizes
 from services.verified import Verified, VerifiedFiles
@@ -398,3 +402,147 @@ def test_a_file_that_has_another_name_frees_nothing(index: ModelIndex, workspace
     os.link(file, put(workspace, "vae/c.safetensors").with_name("b.safetensors"))
     assert index.delete_artifact(Artifact("https://example.com/a", "loras", "a.safetensors")) == 0
     assert index.delete_artifact(Artifact("https://example.com/b", "vae", "b.safetensors")) == 1
+
+
+def link_folder(workspace: Workspace, name: str, target: Path | str) -> None:
+    """As who may write in `models/` does, whatever lies there."""
+    link = workspace.models / name
+    if link.is_dir():
+        link.rename(workspace.models / f".{name}.away")
+    link.symlink_to(target)
+
+
+@pytest.mark.parametrize("target", ["/", "/proc", "/proc/self/net", "/sys", "/dev", ".", "..", "../.."])
+def test_a_model_folder_that_leads_to_everything_hides_only_itself(
+    target: str, index: ModelIndex, workspace: Workspace
+) -> None:
+    put(workspace, "loras/a.safetensors")
+    for place in (workspace.models / "vae", workspace.root, workspace.root.parent):
+        (place / "b.bin").write_bytes(b"x")
+    link_folder(workspace, "zz", target)
+    assert names(index) == ["loras/a.safetensors", "vae/b.bin"]
+
+
+@pytest.mark.parametrize("target", ["config", "logs", "workflows", "config/verified"])
+def test_a_model_folder_that_leads_to_the_suites_own_files_is_none(
+    target: str, index: ModelIndex, workspace: Workspace
+) -> None:
+    file = workspace.root / target / "extra_model_paths.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"x")
+    link_folder(workspace, "configs", workspace.root / target)
+    id_ = model_id("configs", file.name)
+    assert (names(index), index.delete([id_])) == ([], ([], [id_]))
+    with pytest.raises(InvalidName, match="where no models are"):
+        index.delete_artifact(Artifact("https://example.com/a", "configs", file.name))
+    assert file.exists()
+
+
+def test_a_model_folder_leads_into_no_closed_folder(workspace: Workspace, tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    (state / "logs").mkdir(parents=True)
+    (state / "logs" / "a.bin").write_bytes(b"x")
+    link_folder(workspace, "zz", state / "logs")
+    assert names(ModelIndex(workspace)) == ["zz/a.bin"]
+    assert names(ModelIndex(workspace, closed=[state])) == []
+
+
+def test_a_model_folder_that_leads_to_another_disk_or_other_models_is_one(
+    index: ModelIndex, workspace: Workspace, tmp_path: Path
+) -> None:
+    for folder in (tmp_path / "disk", workspace.root / "ComfyUI" / "models" / "odd", workspace.models / "vae"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "a.safetensors").write_bytes(b"x")
+    link_folder(workspace, "one", tmp_path / "disk")
+    link_folder(workspace, "two", workspace.root / "ComfyUI" / "models" / "odd")
+    link_folder(workspace, "three", "vae")
+    found = [f"{folder}/a.safetensors" for folder in ("odd", "one", "three", "two", "vae")]
+    assert names(index) == found
+
+
+def test_a_folder_that_becomes_a_link_behind_its_parents_back_is_not_followed(
+    index: ModelIndex, workspace: Workspace
+) -> None:
+    sub = put(workspace, "configs/sub/a.yaml").parent
+    make_old(sub / "a.yaml", sub, sub.parent)
+    assert names(index) == ["configs/sub/a.yaml"]
+    (workspace.config / "b.yaml").write_bytes(b"x")
+    sub.rename(workspace.models / ".away")
+    sub.symlink_to(workspace.config)
+    make_old(sub.parent)
+    assert names(index) == []
+
+
+def unreadable(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
+    """What a disk with bad blocks says, or a server that is gone."""
+    for function in (os.scandir, os.listdir):
+
+        def read(path: str, read: Callable[[str], object] = function) -> object:
+            if Path(path) in folders:
+                raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+            return read(path)
+
+        monkeypatch.setattr(os, function.__name__, read)
+
+
+def test_a_folder_that_cannot_be_read_hides_only_itself(
+    index: ModelIndex, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(workspace, "loras/a.safetensors")
+    bad = put(workspace, "vae/b.safetensors").parent
+    unreadable(monkeypatch, bad)
+    with capture_logs() as logs:
+        assert [names(index), names(index)] == [["loras/a.safetensors"]] * 2
+    assert [(line["event"], line["folder"]) for line in logs] == [("model_folder_unreadable", f"{bad}/")]
+
+
+def test_a_volume_of_which_no_folder_can_be_read_is_reported(
+    index: ModelIndex, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(workspace, "loras/a.safetensors")
+    unreadable(monkeypatch, *workspace.models.iterdir())
+    with pytest.raises(OSError, match="Input/output error"):
+        index.scan()
+
+
+def test_a_volume_that_stops_answering_during_a_scan_is_reported(
+    index: ModelIndex, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(workspace, "checkpoints/a.safetensors")
+    all_of_it = [workspace.models, *workspace.models.iterdir()]
+    with pytest.raises(OSError, match="Input/output error"):
+        index.scan(lambda: unreadable(monkeypatch, *all_of_it))
+
+
+@pytest.mark.parametrize("place", ["config", "workflows/user", "logs"])
+def test_a_link_to_a_file_of_the_volume_that_is_no_model_is_not_listed(
+    place: str, index: ModelIndex, workspace: Workspace
+) -> None:
+    target = workspace.root / place / "a.json"
+    target.write_bytes(b"{}")
+    (workspace.models / "loras" / "a.safetensors").symlink_to(target)
+    id_ = model_id("loras", "a.safetensors")
+    assert (names(index), index.delete([id_])) == ([], ([], [id_]))
+
+
+@pytest.mark.parametrize("target", ["/proc/self/status", "/proc/self/net/arp", "/sys/kernel/notes"])
+def test_a_link_to_what_the_kernel_makes_hides_only_itself(
+    target: str, index: ModelIndex, workspace: Workspace
+) -> None:
+    put(workspace, "loras/b.safetensors")
+    (workspace.models / "loras" / "a.safetensors").symlink_to(target)
+    assert names(index) == ["loras/b.safetensors"]
+
+
+def test_a_file_that_only_its_owner_may_read_is_not_listed_through_a_link(
+    index: ModelIndex, workspace: Workspace, tmp_path: Path
+) -> None:
+    secret, own = tmp_path / "disk" / "secret.bin", put(workspace, "loras/own.safetensors")
+    secret.parent.mkdir()
+    secret.write_bytes(b"canary")
+    (workspace.models / "loras" / "a.safetensors").symlink_to(secret)
+    link_folder(workspace, "zz", secret.parent)
+    assert names(index) == ["loras/a.safetensors", "loras/own.safetensors", "zz/secret.bin"]
+    for file in (secret, own):
+        file.chmod(0o600)
+    assert names(ModelIndex(workspace)) == ["loras/own.safetensors"]

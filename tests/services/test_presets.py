@@ -115,6 +115,17 @@ def test_an_error_knows_the_way_to_the_field() -> None:
     assert caught.value.where == ("files", 1, "mirrors", 1)
 
 
+@pytest.mark.parametrize("secret", ["canary", "user:canary", ":canary"])
+@pytest.mark.parametrize("field", ["url", "mirrors"])
+def test_a_password_in_an_address_is_refused_and_not_repeated(field: str, secret: str) -> None:
+    url = f"https://{secret}@example.com/b.pt"
+    with pytest.raises(
+        InvalidPreset, match=r"example\.com has a user name or password in it: put the token into Settings"
+    ) as caught:
+        parse_preset(entry(files=[model(name="b.pt", **{field: url if field == "url" else [url]})]))
+    assert "canary" not in caught.value.message
+
+
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "//example.com/a", "data:text/html,a", "https://a b/"])
 def test_what_is_no_web_address_is_told(url: str) -> None:
     assert not is_address(url)

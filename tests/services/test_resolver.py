@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import structlog
 
 from services import resolver as resolver_module
 from services.artifacts import Artifact
@@ -248,10 +249,18 @@ def test_a_name_that_does_not_resolve_is_unreachable(workspace: Workspace) -> No
     assert "nowhere.invalid" in found.message
 
 
-@pytest.mark.parametrize("url", ["ftp://models.example/a", "https://[half/a", "", "https://169.254.169.254/a"])
-def test_what_is_no_address_to_ask_is_told(url: str, workspace: Workspace) -> None:
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("ftp://models.example/a", "not_a_file"),
+        ("https://[half/a", "not_a_file"),
+        ("", "not_a_file"),
+        ("https://169.254.169.254/a", "forbidden"),
+    ],
+)
+def test_what_is_no_address_to_ask_is_told(url: str, kind: str, workspace: Workspace) -> None:
     found = resolver(workspace, sources=replace(ANYONE, private_hosts=False)).resolve([url], seconds=LONG)
-    assert trouble(found[url]).kind == "forbidden"
+    assert trouble(found[url]).kind == kind
 
 
 def test_a_mistake_of_ours_keeps_nobody_waiting(
@@ -340,3 +349,12 @@ def test_a_second_pod_is_told_of_the_same_bytes(workspace: Workspace, internet: 
     found = resolver(workspace, internet).describe(wanted.url)
     assert isinstance(found, Described)
     assert found.sha256 == SHA256
+
+
+def test_a_host_that_cannot_be_reached_is_told_with_the_cause(workspace: Workspace) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with structlog.testing.capture_logs() as logged:
+        found = trouble(resolver(workspace).describe(f"http://127.0.0.1:{port}/a.safetensors"))  # type: ignore[arg-type]
+    assert "could not be reached (Connection refused)" in found.message
+    assert [entry["log_level"] for entry in logged if entry["event"] == "host_unreachable"] == ["warning"]

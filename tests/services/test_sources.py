@@ -23,6 +23,7 @@ def sources(**changes: object) -> Sources:
     [
         ("https://huggingface.co/a/b/resolve/main/c.safetensors", "hf"),
         ("https://HuggingFace.co/a", "hf"),
+        ("https://huggingface.co:443/a", "hf"),
         ("https://civitai.com/api/download/models/1", "civitai"),
         ("https://www.civitai.com/api/download/models/1", "civitai"),
     ],
@@ -38,6 +39,9 @@ def test_a_token_goes_to_its_own_host(url: str, token: str) -> None:
         "https://evil-huggingface.co/a",
         "https://huggingface.co.evil.com/a",
         "https://huggingface.co./a",
+        "https://huggingface.co:8443/a",
+        "https://civitai.com:8443/api/download/models/1",
+        "https://www.civitai.com:8443/a",
         "https://cdn.huggingface.co/a",
         "https://cdn-lfs.hf.co/a",
         "https://huggingface.com/a",
@@ -71,6 +75,12 @@ def test_without_a_token_nothing_is_sent() -> None:
 def test_the_token_goes_to_a_mirror_over_tls() -> None:
     mirrored = sources(hf_endpoint="https://mirror.example")
     assert mirrored.headers("https://mirror.example/a") == {"Authorization": "Bearer hf"}
+
+
+def test_the_token_goes_to_the_port_of_the_mirror_only() -> None:
+    mirrored = sources(hf_endpoint="https://mirror.example:8443")
+    assert mirrored.headers("https://mirror.example:8443/a") == {"Authorization": "Bearer hf"}
+    assert mirrored.headers("https://mirror.example:9443/a") == mirrored.headers("https://mirror.example/a") == {}
 
 
 def test_the_token_does_not_go_to_a_mirror_without_tls() -> None:
@@ -140,6 +150,20 @@ def test_what_is_no_page_of_a_file_stays_as_it_is(url: str) -> None:
 )
 def test_the_page_of_a_version_on_civitai_stands_for_its_file(page: str, file: str) -> None:
     assert sources().address(page) == file
+
+
+@pytest.mark.parametrize(
+    ("query", "left"),
+    [
+        ("?token=canary", ""),
+        ("?type=Model&token=canary&format=SafeTensor", "?type=Model&format=SafeTensor"),
+        ("?Token=canary&t%6Fken=canary&tokens=1", "?tokens=1"),
+    ],
+)
+@pytest.mark.parametrize("host", ["civitai.com", "www.civitai.com", "civitai.red"])
+def test_a_token_in_an_address_on_civitai_is_not_kept(host: str, query: str, left: str) -> None:
+    found = sources().link(f"https://{host}/api/download/models/34{query}")
+    assert found == f"https://{host.replace('red', 'com')}/api/download/models/34{left}"
 
 
 @pytest.mark.parametrize("query", ["", "?modelVersionId=", "?modelVersionId=3x", "?modelVersionId=3&modelVersionId=4"])

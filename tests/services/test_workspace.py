@@ -251,3 +251,8 @@ def test_a_full_volume_is_called_that_and_keeps_what_was_there(full_folder: Path
 def test_a_volume_that_takes_no_more_files_counts_as_full(folder_without_inodes: Path) -> None:
     with pytest.raises(NotEnoughSpace):
         write_atomic(folder_without_inodes / "new", b"x")
+
+
+def test_a_path_is_refused_by_its_whole_name(workspace: Workspace) -> None:
+    with pytest.raises(InvalidName, match=r"the name '\.\./x\.safetensors' cannot be used: '\.\.' is empty or a dot"):
+        workspace.model_file("vae", "../x.safetensors")

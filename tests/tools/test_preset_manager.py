@@ -12,11 +12,13 @@ import termios
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from services.catalogue import load_catalogue
 from services.settings import APP_DIR
 from services.uploads import UploadBook, Wish
+from services.workspace import Workspace
 from tests.fakes.model_host import HuggingFace, ModelHost
 from tests.running import ROOT
 from tests.tools.conftest import Manager
@@ -245,6 +247,40 @@ def test_a_gated_file_is_explained_and_ends_with_5(manager: Manager, model_host:
     assert done.code == 5
     assert "https://huggingface.co/owner/model" in done.out
     assert "HF_TOKEN" in done.out
+
+
+def test_files_of_one_gated_repository_share_a_line_and_its_remedy(manager: Manager, model_host: ModelHost) -> None:
+    hub = HuggingFace(model_host)
+    manager.environment["HF_ENDPOINT"] = model_host.url("")
+    files = []
+    for name in ("a.ckpt", "b.ckpt"):
+        hub.add("owner/model", name, bytes(100), gated=True)
+        address = f"https://huggingface.co/owner/model/resolve/main/{name}"
+        files.append({"url": address, "folder": "checkpoints", "name": name})
+    manager.add("GATED", *files)
+    done = manager.run("install", "GATED", "--yes")
+    assert done.code == 5
+    assert done.err.count("is gated") == 1
+    assert "a.ckpt and 1 more: owner/model" in done.err
+    assert done.err.count("or save a token") == 1
+
+
+def test_a_workspace_that_does_not_exist_is_an_error(manager: Manager) -> None:
+    manager.workspace = Workspace(Path("/nonexistent/volume"))
+    done = manager.run("list", "--installed")
+    assert (done.code, done.out) == (1, "")
+    assert "WORKSPACE /nonexistent/volume does not exist" in done.err
+
+
+def test_what_was_asked_for_and_removed_is_in_the_log(manager: Manager, small: dict[str, Any]) -> None:
+    manager.add("MINE", small)
+    manager.run("install", "MINE")
+    manager.run("uninstall", "MINE", "--yes")
+    lines = (manager.workspace.logs / "downloads.log").read_text(encoding="utf-8").splitlines()
+    entries = {entry["event"]: entry for entry in map(msgspec.json.decode, lines)}
+    assert entries["install_requested"]["fetch"] == ["vae/small.ckpt"]
+    assert entries["preset_uninstalled"]["removed"] == ["vae/small.ckpt"]
+    assert entries["preset_uninstalled"]["freed_bytes"] == 50_000
 
 
 def test_a_file_that_is_gone_ends_with_5(manager: Manager, model_host: ModelHost) -> None:

@@ -55,6 +55,12 @@ def test_a_broken_preset_is_named(manager: Manager, small: dict[str, Any]) -> No
     assert "'unet' is called 'diffusion_models'" in check["message"]
 
 
+def test_a_file_of_presets_that_cannot_be_read_is_told_from_a_broken_entry(manager: Manager) -> None:
+    manager.workspace.user_presets_file.write_text("presets: [", encoding="utf-8")
+    (check,) = found(manager, "catalogue")
+    assert "none of its presets can be used" in check["remedy"]
+
+
 @pytest.mark.parametrize(("name", "meant"), [("lora", "loras"), ("checkpoint", "checkpoints"), ("Loras", "loras")])
 def test_a_misspelt_folder_is_told_with_the_right_name(manager: Manager, name: str, meant: str) -> None:
     (manager.workspace.models / name).mkdir()

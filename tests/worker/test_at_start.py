@@ -86,7 +86,7 @@ def test_what_does_not_fit_is_logged_with_the_figures(
     write(workspace, {"id": "ONE", "files": [{**FILE, "sha256": "0" * 64}]})
     at_start.request(wanting(settings, "ONE", disk_reserve_bytes=10**15))
     (entry,) = events(logged, "preset_not_requested")
-    assert "0.0 GB free" in entry["reason"]
+    assert "0 B free for it on the volume beside 1.0 PB in reserve (DISK_RESERVE_BYTES)" in entry["reason"]
     assert Installs(workspace).all() == {}
 
 

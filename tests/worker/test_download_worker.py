@@ -1,5 +1,6 @@
 """The worker processes, in a whole suite."""
 
+import contextlib
 import json
 import os
 import re
@@ -8,7 +9,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from services.artifacts import Artifact
+from services.connections import redis_client
+from services.jobs import FETCH, DownloadQueue
+from services.presets import Preset
+from services.workspace import Workspace
 from tests.fakes.model_host import ModelHost
+from tests.faults.pod import Pod, wait_for
 from tests.running import ROOT, RunningSuite
 
 
@@ -62,3 +69,24 @@ def test_the_documented_look_at_the_queue_sees_it_and_its_workers(
     assert re.search(r"^downloads +", text, re.MULTILINE)
     assert re.search(r"^worker-1-", text, re.MULTILINE)
     assert re.search(r"^worker-2-", text, re.MULTILINE)
+
+
+def test_a_file_that_cannot_be_had_is_one_line_of_the_log_and_an_accident_has_its_traceback(
+    workspace: Workspace, model_host: ModelHost
+) -> None:
+    with Pod(workspace.root) as pod:
+        gone = Artifact(model_host.url("/gone"), "checkpoints", "gone.ckpt", size_bytes=10)
+        pod.ask_for(Preset("GONE", "Gone", "image", "", (gone,)))
+        wait_for(lambda: "download_failed" in _log(pod), "the download to fail", 60)
+        with contextlib.closing(redis_client(pod.config)) as connection:
+            # Without what it needs: a mistake of ours.
+            DownloadQueue(connection).queue.enqueue(FETCH, "nothing else")
+            wait_for(lambda: "exception raised while executing" in _log(pod), "the accident to be logged", 60)
+        (raised,) = [line for line in _log(pod).splitlines() if "exception raised" in line]
+        assert "TypeError" in raised
+        assert "DownloadFailed" not in _log(pod)
+
+
+def _log(pod: Pod) -> str:
+    file = pod.config.logs_dir / "downloads.log"
+    return file.read_text(encoding="utf-8") if file.exists() else ""

@@ -7,7 +7,7 @@ import signal
 import sys
 
 from services import log, settings
-from services.errors import InvalidSettings, SuiteError
+from services.errors import InvalidSettings, SuiteError, WorkspaceUnavailable
 from services.settings import Settings
 from tools.preset_manager import arguments, endings
 from tools.preset_manager.context import Context
@@ -39,6 +39,8 @@ def main() -> int:
     # As Ctrl-C: what was fetched is kept.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     _log_to_file(config)
+    if asked.command != "doctor" and not config.workspace.is_dir():
+        return _refuse(output, WorkspaceUnavailable(_missing(config)))
     command = importlib.import_module(f"tools.preset_manager.{COMMANDS[asked.command]}")
     try:
         return int(command.run(Context(config, output), asked))
@@ -49,13 +51,21 @@ def main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Ending.DONE
     except SuiteError as error:
-        output.complain(error.message)
-        output.document({"error": {"type": error.type, "message": error.message, "details": error.details}})
-        return endings.of_error(error)
+        return _refuse(output, error)
     except OSError as error:
         output.complain(f"{error}; preset-manager doctor looks at the volume")
         output.document({"error": {"type": "error", "message": str(error), "details": {}}})
         return Ending.FAILED
+
+
+def _refuse(output: Output, error: SuiteError) -> int:
+    output.complain(error.message)
+    output.document({"error": {"type": error.type, "message": error.message, "details": error.details}})
+    return endings.of_error(error)
+
+
+def _missing(config: Settings) -> str:
+    return f"WORKSPACE {config.workspace} does not exist: mount the volume there, or set WORKSPACE to where it is"
 
 
 def _log_to_file(config: Settings) -> None:

@@ -5,14 +5,14 @@ import difflib
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from shlex import quote
 from typing import Literal
 
 from msgspec import Struct
 
-from services import installs, journal, volume
+from services import installs, journal, volume, yaml_files
 from services.credentials import Credentials
 from services.hub_accounts import TITLES, HubAccounts
 from services.model_folders import LEGACY_FOLDERS, model_folders
@@ -21,6 +21,7 @@ from services.placing import path_of
 from services.proxies import Proxies
 from services.settings import DEFAULT_WORKSPACE
 from services.volume import VolumeReport
+from services.yaml_files import InvalidYaml
 from tools.preset_manager import words
 from tools.preset_manager.context import Context
 
@@ -75,11 +76,24 @@ def of_space(context: Context) -> Iterator[Check]:
 
 
 def of_catalogue(context: Context) -> Iterator[Check]:
+    mine, is_unreadable = str(context.workspace.user_presets_file), _is_unreadable(context.workspace.user_presets_file)
     for problem in context.catalogue.problems:
         text = problem.message if problem.source in problem.message else f"{problem.source}: {problem.message}"
-        yield Check("catalogue", "problem", text, "Correct that entry; the others can be used.")
+        if problem.source.startswith(mine) and is_unreadable:
+            yield Check("catalogue", "problem", text, "Correct the file: none of its presets can be used before.")
+        else:
+            yield Check("catalogue", "problem", text, "Correct that entry; the others can be used.")
     if not context.catalogue.problems:
         yield Check("catalogue", "ok", words.count(len(context.catalogue), "preset"))
+
+
+def _is_unreadable(presets: Path) -> bool:
+    """Whether nothing of the file counts, not just an entry of it."""
+    try:
+        content = yaml_files.read(presets)
+    except (InvalidYaml, OSError):
+        return True
+    return not isinstance(content, Mapping) or not ("id" in content or isinstance(content.get("presets"), list))
 
 
 def of_tokens(context: Context) -> Iterator[Check]:
@@ -165,7 +179,7 @@ def of_folders(context: Context) -> Iterator[Check]:
 def of_models(context: Context) -> Iterator[Check]:
     """Files that cannot be loaded, and files of which nobody knows whether they are right."""
     broken = []
-    for file in context.models.values():
+    for file in sorted(context.models.values(), key=lambda file: (file.folder, file.name)):
         try:
             problem = read_header(path_of(context.workspace, file)).problem
         except OSError as error:
@@ -174,12 +188,13 @@ def of_models(context: Context) -> Iterator[Check]:
             broken.append(file.id)
             text = f"{file.folder}/{file.name} cannot be loaded: {problem}"
             yield Check("models", "problem", text, "Delete it and fetch it again.")
-    unchecked = sorted(set(context.models) - set(context.index.verified(context.models)) - set(broken))
-    if unchecked:
-        files = [context.models[id_] for id_ in unchecked]
+    checked = {*context.index.verified(context.models), *broken}
+    files = [file for file in context.models.values() if file.id not in checked]
+    if files:
         more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
-        named = ", ".join(f"{file.folder}/{file.name}" for file in files[:NAMED])
-        yield Check("models", "note", f"{words.count(len(files), 'file')} never verified: {named}{more}")
+        named = ", ".join(sorted(f"{file.folder}/{file.name}" for file in files)[:NAMED])
+        text = f"{words.count(len(files), 'file')} never verified: {named}{more}"
+        yield Check("models", "note", text, "Check files on the Models page computes their digests.")
     if not broken:
         yield Check("models", "ok", f"{words.count(len(context.models), 'file')} can be read")
 

@@ -57,7 +57,7 @@ class Context:
 
     @cached_property
     def index(self) -> ModelIndex:
-        return ModelIndex(self.workspace)
+        return ModelIndex(self.workspace, closed=[self.config.state_dir])
 
     @cached_property
     def models(self) -> Mapping[str, ModelFile]:

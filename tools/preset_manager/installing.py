@@ -4,7 +4,7 @@ import argparse
 
 from msgspec import Struct
 
-from services import installs, standing
+from services import installs, log, plans, standing
 from services.installs import View
 from services.presets import Preset
 from services.standing import InstallStatus
@@ -13,6 +13,8 @@ from tools.preset_manager import folders, hosts, planning, refusals, words
 from tools.preset_manager.context import Context
 from tools.preset_manager.endings import Ending
 from tools.preset_manager.following import follow_suite
+
+_log = log.get("installing")
 
 
 class Installed(Struct, frozen=True):
@@ -38,7 +40,7 @@ def run(context: Context, asked: argparse.Namespace) -> Ending:
     if not asked.yes and not _is_wanted(context, planned):
         return Ending.FAILED
     in_suite = not asked.here and context.suite.is_running()
-    _request(context, planned.presets, in_suite=in_suite)
+    _request(context, planned, in_suite=in_suite)
     if asked.no_wait:
         return _leave(context, presets, in_suite=in_suite)
     if in_suite:
@@ -52,10 +54,11 @@ def run(context: Context, asked: argparse.Namespace) -> Ending:
 def _refusal(context: Context, planned: planning.Planned) -> Ending | None:
     """Before anything is recorded: a host that refuses will do so again."""
     said = [entry for preset in planned.presets for entry in hosts.refused(preset, planned.found, planned.view)]
-    for name, trouble in said:
-        context.output.complain(f"{name}: {trouble.message}")
-        if step := refusals.remedy(trouble):
-            context.output.complain(f"  → {step}", "yellow")
+    lines, steps = refusals.told(said)
+    for line in lines:
+        context.output.complain(line)
+    for step in steps:
+        context.output.complain(f"  → {step}", "yellow")
     if not said:
         return None
     context.output.document({"error": {"type": "refused", "message": said[0][1].message, "details": planned.plans}})
@@ -80,14 +83,16 @@ def _is_wanted(context: Context, planned: planning.Planned) -> bool:
     return context.output.confirm(f"Fetch {' and '.join(known + unknown)} for {names}?")
 
 
-def _request(context: Context, presets: list[Preset], *, in_suite: bool) -> None:
+def _request(context: Context, planned: planning.Planned, *, in_suite: bool) -> None:
     """As a click does. Raises NotEnoughSpace, OSError."""
     folders.make(context.workspace)
-    for preset in presets:
-        context.installs.request(preset)
+    for preset in planned.presets:
+        joined = context.installs.request(preset)
         Workflows(context.workspace).save_of_preset(preset)
+        fetch = [f"{file.folder}/{file.name}" for file in plans.missing_files(preset, planned.view)]
+        _log.info("install_requested", preset_id=preset.id, joined=joined, fetch=fetch)
     if in_suite:
-        context.suite.allow([file.id for preset in presets for file in preset.files])
+        context.suite.allow([file.id for preset in planned.presets for file in preset.files])
         context.suite.ring()
 
 

@@ -110,13 +110,13 @@ def _is_refused(file: PlannedFile) -> bool:
 
 def remarks(files: Iterable[PlannedFile]) -> list[str]:
     """What someone should know of single files."""
-    found = []
+    files = list(files)
+    lines, steps = refusals.told((file.name, file.trouble) for file in files if file.trouble is not None)
+    found = [*lines, *(f"  → {step}" for step in steps)]
     for file in files:
         if file.trouble is not None:
-            found.append(f"{file.name}: {file.trouble.message}")
-            if step := refusals.remedy(file.trouble):
-                found.append(f"  → {step}")
-        elif file.state == "elsewhere":
+            continue
+        if file.state == "elsewhere":
             other = file.elsewhere[0]
             surely = "the same file" if other.match == "sha256" else "a file of its name and size"
             found.append(f"{file.name}: {surely} is {other.folder}/{other.name}; the dashboard can link it")

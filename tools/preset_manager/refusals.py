@@ -1,5 +1,7 @@
 """What a host will not change its mind about, and what someone can do then."""
 
+from collections.abc import Iterable
+
 from services.sources.troubles import Trouble
 
 # A host that is away, or answers with something strange, may have the file at the next try.
@@ -11,11 +13,22 @@ def is_refusal(kind: object) -> bool:
     return kind in _REFUSALS
 
 
-def remedy(trouble: Trouble) -> str:
-    """What to do, in a line; empty where there is nothing that helps."""
-    steps = []
-    if trouble.page and trouble.kind in {"gated", "early_access"}:
-        steps.append(f"open {trouble.page}")
-    if trouble.token:
-        steps.append(f"set {trouble.token}, or save a token in the dashboard under Settings")
-    return "; ".join(steps)
+def told(troubles: Iterable[tuple[str, Trouble]]) -> tuple[list[str], list[str]]:
+    """(what is wrong, what to do) of files by name: files that share a trouble share its line, and each step is said
+    once."""
+    names: dict[str, list[str]] = {}
+    steps: dict[str, None] = {}
+    for name, trouble in troubles:
+        names.setdefault(trouble.message, []).append(name)
+        if trouble.page and trouble.kind in {"gated", "early_access"}:
+            steps[f"open {trouble.page}"] = None
+        if trouble.token:
+            steps[f"set {trouble.token}, or save a token in the dashboard under Settings"] = None
+    # A token is of use once all licences were accepted.
+    ordered = sorted(steps, key=lambda step: step.startswith("set "))
+    return [f"{_together(same)}: {message}" for message, same in names.items()], ordered
+
+
+def _together(names: list[str]) -> str:
+    names = list(dict.fromkeys(names))
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

@@ -1,6 +1,7 @@
 """`preset-manager uninstall`"""
 
 import argparse
+import os
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from services import journal, removals
+from services import journal, log, removals
 from services.artifacts import Artifact
 from services.presets import Preset
 from services.references import SavedWorkflows
@@ -21,6 +22,8 @@ from tools.preset_manager.endings import Ending
 # How long a worker may take to let go of a file, and how often is looked whether it did.
 LET_GO_SECONDS = 3.0
 LOOK_SECONDS = 0.1
+
+_log = log.get("uninstalling")
 
 
 class Leaving(Struct, frozen=True):
@@ -137,10 +140,17 @@ def _remove(context: Context, preset: Preset, leaving: Collection[str]) -> int:
     context.installs.remove(preset)
     _let_go(context, leaving)
     freed = 0
+    removed: list[str] = []
+    kept: list[str] = []
     for file in preset.files:
+        path = context.workspace.model_file(file.folder, file.name)
+        is_here = os.path.lexists(path)
         if file.id in leaving:
             context.installs.release(file.id)
             freed += context.index.delete_artifact(file)
+        if is_here:
+            (removed if file.id in leaving else kept).append(f"{file.folder}/{file.name}")
+    _log.info("preset_uninstalled", preset_id=preset.id, removed=removed, kept=kept, freed_bytes=freed)
     Workflows(context.workspace).delete_of_preset(preset)
     context.suite.ring()
     return freed
