@@ -268,7 +268,7 @@ def test_what_is_no_model_is_removed(book: UploadBook, workspace: Workspace) -> 
     ended = check(book, send_all(book, Wish("loras", "a.safetensors", len(page)), page))
     assert (ended.state, str(ended.error)) == (
         "failed",
-        "a.safetensors: it is no safetensors file; what was sent was removed",
+        "a.safetensors: it is a web page that begins with <!doctype; what was sent was removed",
     )
     assert list((workspace.models / "loras").iterdir()) == []
 
