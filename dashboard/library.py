@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -225,15 +225,16 @@ class Library:
             self.forget()
         _log.info("partial_data_dropped", files=[_path(artifact) for artifact in artifacts])
 
-    async def begin_uninstall(self, preset: Preset) -> None:
-        """No longer wanted; from here until `remove_files`, installing it is refused."""
+    @contextlib.asynccontextmanager
+    async def uninstalling(self, preset: Preset) -> AsyncIterator[None]:
+        """No longer wanted; within, installing it is refused. Raises WorkspaceUnavailable."""
         self._uninstalling.add(preset.id)
         try:
             await self._volume.run(self.installs.remove, preset)
             self.forget()
-        except BaseException:
+            yield
+        finally:
             self._uninstalling.discard(preset.id)
-            raise
 
     async def remove_files(self, preset: Preset, artifacts: list[Artifact]) -> int:
         """The bytes that became free. Of a file in a tree that is never changed, only what was verified of it goes."""
@@ -254,7 +255,6 @@ class Library:
         try:
             freed = await self._volume.run(work)
         finally:
-            self._uninstalling.discard(preset.id)
             self.forget()
         kept = [path for file in preset.files if file.id in models and (path := _path(file)) not in removed]
         _log.info("preset_uninstalled", preset_id=preset.id, removed=removed, kept=kept, freed_bytes=freed)

@@ -97,10 +97,6 @@ class Catalogue:
             return self
         return Catalogue(presets, self.problems, self.passed_over)
 
-    def urls_of(self, artifact_id: str) -> tuple[str, ...]:
-        """Every address that presets name for the file, the most named first. Their bytes may differ."""
-        return tuple(self._urls(artifact_id))
-
     @property
     def conflicts(self) -> tuple[Conflict, ...]:
         """The files with more than one address. Each preset keeps the one that it names itself."""

@@ -1,5 +1,7 @@
 """`/api/presets/`"""
 
+from collections.abc import Container, Iterable
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,9 +18,11 @@ from dashboard.messages import (
 )
 from dashboard.suite import Suite, suite_of
 from services import standing
+from services.artifacts import Artifact
 from services.doorbell import ring
 from services.plans import Plan
 from services.presets import Preset
+from services.removals import Removal
 
 
 async def list_presets(request: Request) -> Response:
@@ -77,23 +81,35 @@ async def uninstall(request: Request) -> Response:
     # Before anything is done: while it is not known what else needs its files, none may go.
     await suite.library.current()
     if not dry_run:
-        await suite.library.begin_uninstall(preset)
+        async with suite.library.uninstalling(preset):
+            return json_answer(await _removed(suite, preset))
+    removal, leaving, here = await _leaving(suite, preset)
+    return json_answer(Uninstalled(_names(leaving, here), removal.kept, sum(here.values()), dry_run))
+
+
+async def _removed(suite: Suite, preset: Preset) -> Uninstalled:
+    """What went and what stayed."""
+    _, stopping, here = await _leaving(suite, preset)
+    await suite.let_go([file.id for file in stopping])
+    # Meanwhile another may have been installed that needs one of them.
+    suite.library.forget()
+    removal = await suite.files.removal_of(preset)
+    leaving = [file for file in stopping if file.id in removal.leaving]
+    in_place = [file for file in preset.files if file.id in removal.in_place]
+    freed = await suite.library.remove_files(preset, [*leaving, *in_place])
+    suite.downloads.touch(file.id for file in preset.files)
+    return Uninstalled(_names(leaving, here), removal.kept, freed, dry_run=False)
+
+
+async def _leaving(suite: Suite, preset: Preset) -> tuple[Removal, list[Artifact], dict[str, int]]:
+    """What may go of it, and the bytes of what is here of that, by id."""
     removal = await suite.files.removal_of(preset)
     leaving = [file for file in preset.files if file.id in removal.leaving]
-    here = await suite.files.here(leaving)
-    if dry_run:
-        freed = sum(here.values())
-    else:
-        await suite.let_go([file.id for file in leaving])
-        # Meanwhile another may have been installed that needs one of them.
-        suite.library.forget()
-        removal = await suite.files.removal_of(preset)
-        leaving = [file for file in leaving if file.id in removal.leaving]
-        in_place = [file for file in preset.files if file.id in removal.in_place]
-        freed = await suite.library.remove_files(preset, [*leaving, *in_place])
-        suite.downloads.touch(file.id for file in preset.files)
-    removed = tuple(file.name for file in leaving if file.id in here)
-    return json_answer(Uninstalled(removed, removal.kept, freed, dry_run))
+    return removal, leaving, await suite.files.here(leaving)
+
+
+def _names(files: Iterable[Artifact], here: Container[str]) -> tuple[str, ...]:
+    return tuple(file.name for file in files if file.id in here)
 
 
 ENDPOINTS = (

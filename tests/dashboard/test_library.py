@@ -15,7 +15,7 @@ import dashboard.library
 from dashboard.library import Library
 from dashboard.volume import THREADS, Volume
 from services.artifacts import Artifact
-from services.errors import NotFound, WorkspaceUnavailable
+from services.errors import Conflict, NotFound, WorkspaceUnavailable
 from services.installs import added
 from services.models import ModelFile, ModelIndex
 from services.presets import Preset
@@ -253,6 +253,23 @@ async def test_presets_that_changed_under_the_same_time_show(settings: Settings,
     await shelf_with(library, "YOUR")
 
 
+async def test_an_uninstall_that_fails_half_way_does_not_keep_the_preset_from_being_installed(
+    settings: Settings, library: Library
+) -> None:
+    add_preset(settings)
+    preset = await library.preset("MINE")
+
+    async def uninstall() -> None:
+        async with library.uninstalling(preset):
+            with pytest.raises(Conflict):
+                await library.request(preset)
+            raise WorkspaceUnavailable("the volume went away")
+
+    with pytest.raises(WorkspaceUnavailable):
+        await uninstall()
+    assert not await library.request(preset)
+
+
 async def test_what_left_the_catalogue_is_known_as_long_as_it_is_installed(
     settings: Settings, library: Library, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,7 +280,7 @@ async def test_what_left_the_catalogue_is_known_as_long_as_it_is_installed(
     library.forget()
     preset = await library.preset("MINE")
     assert [file.name for file in preset.files] == ["mine.ckpt"]
-    await library.begin_uninstall(preset)
-    await library.remove_files(preset, [])
+    async with library.uninstalling(preset):
+        await library.remove_files(preset, [])
     with pytest.raises(NotFound):
         await library.preset("MINE")

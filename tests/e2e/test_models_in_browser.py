@@ -16,16 +16,6 @@ from tests.running import PASSWORD, RunningSuite
 DATA = os.urandom(CHUNK_BYTES + 1000)
 
 
-@pytest.fixture(scope="module")
-def small_suite() -> Iterator[RunningSuite]:
-    """Without ComfyUI."""
-    running = RunningSuite(COMFYUI_PYTHON="/nonexistent/python")
-    try:
-        yield running.start()
-    finally:
-        running.remove()
-
-
 @pytest.fixture
 def models(small_suite: RunningSuite, context: BrowserContext) -> Iterator[Page]:  # noqa: F811
     """The page of models. Fails the test when it breaks its own security policy or a script throws."""

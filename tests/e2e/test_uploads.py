@@ -21,16 +21,6 @@ MIB = 1024 * 1024
 DATA = os.urandom(2 * CHUNK_BYTES + 5 * MIB + 1)
 
 
-@pytest.fixture(scope="module")
-def small_suite() -> Iterator[RunningSuite]:
-    """Without ComfyUI."""
-    running = RunningSuite(COMFYUI_PYTHON="/nonexistent/python")
-    try:
-        yield running.start()
-    finally:
-        running.remove()
-
-
 @pytest.fixture
 def client(small_suite: RunningSuite) -> Iterator[httpx.Client]:
     with small_suite.client() as client:
