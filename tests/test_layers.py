@@ -104,6 +104,9 @@ SERVICES_IN_ORDER = (
     "comfyui",
     "comfyui_socket",
     "runs",
+    "workflows.shape",
+    "workflows.saved",
+    "workflows.check",
     "workflows",
     "health",
 )
