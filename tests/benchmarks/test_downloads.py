@@ -112,7 +112,7 @@ def test_a_client_that_fails_ends_the_benchmark() -> None:
 
 
 def test_the_clock_starts_when_a_client_says_so() -> None:
-    code = "import time; from benchmarks.downloads import stopwatch as s; time.sleep(1); s.begin(); s.end(threads={})"
+    code = "import time; from benchmarks.downloads import stopwatch as s; time.sleep(3); s.begin(); s.end(threads={})"
     found = runs.measured([sys.executable, "-c", code], b"", {}, 1)
-    assert found.seconds < 0.5
+    assert found.seconds < 3
     assert found.cpu_seconds < 0.5

@@ -11,7 +11,7 @@ from bootstrap.deadline import TimedOut, run_within
 
 @pytest.mark.parametrize("answer", [b"", b"x", os.urandom(5_000_000)], ids=["nothing", "a byte", "megabytes"])
 def test_the_answer_of_the_work_comes_back_whole(answer: bytes) -> None:
-    assert run_within(5, lambda: answer) == answer
+    assert run_within(20, lambda: answer) == answer
 
 
 def test_the_work_is_done_in_a_process_of_its_own() -> None:
@@ -24,7 +24,7 @@ def test_the_work_is_done_in_a_process_of_its_own() -> None:
 
     before = os.umask(0o022)
     os.umask(before)
-    assert int(run_within(5, work)) != os.getpid()
+    assert int(run_within(20, work)) != os.getpid()
     after = os.umask(before)
     assert (done, after) == ([], before)
 
@@ -37,7 +37,7 @@ def test_work_that_hangs_is_not_waited_for() -> None:
     started = time.monotonic()
     with pytest.raises(TimedOut):
         run_within(0.2, work)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 15
 
 
 def test_work_that_hangs_is_killed(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_work_that_hangs_is_killed(tmp_path: Path) -> None:
         return b""
 
     with pytest.raises(TimedOut):
-        run_within(0.3, work)
+        run_within(3, work)
     pid = int((tmp_path / "pid").read_text())
     ended, status = os.waitpid(pid, 0)
     assert (ended, os.WTERMSIG(status)) == (pid, signal.SIGKILL)
@@ -59,7 +59,7 @@ def test_work_that_fails_is_an_error_that_says_why_on_the_console(capfd: pytest.
         raise ValueError("the reason")
 
     with pytest.raises(OSError, match="ended with status"):
-        run_within(5, work)
+        run_within(20, work)
     assert "ValueError: the reason" in capfd.readouterr().err
 
 
@@ -70,7 +70,7 @@ def test_work_that_wants_to_leave_never_gets_into_the_callers_code(error: BaseEx
 
     parent = os.getpid()
     with contextlib.suppress(OSError):
-        run_within(5, work)
+        run_within(20, work)
     with (tmp_path / "here").open("a") as file:
         file.write(f"{os.getpid()}\n")
     assert (tmp_path / "here").read_text() == f"{parent}\n"
@@ -82,7 +82,7 @@ def test_work_that_is_killed_is_an_error() -> None:
         return b""
 
     with pytest.raises(OSError, match="ended with status"):
-        run_within(5, work)
+        run_within(20, work)
 
 
 def test_no_pipe_is_left_open() -> None:
@@ -91,7 +91,7 @@ def test_no_pipe_is_left_open() -> None:
         return b""
 
     before = len(os.listdir("/proc/self/fd"))
-    run_within(5, lambda: b"x")
+    run_within(20, lambda: b"x")
     with pytest.raises(TimedOut):
         run_within(0.05, hang)
     assert len(os.listdir("/proc/self/fd")) == before

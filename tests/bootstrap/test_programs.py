@@ -228,7 +228,7 @@ def test_a_secret_in_a_file_that_only_root_can_read_reaches_the_programs(
     def read() -> bytes:
         return load(after).hf_token.reveal().encode()
 
-    assert run_within(5, as_user(real_users.suite, read)) == b"canary"
+    assert run_within(20, as_user(real_users.suite, read)) == b"canary"
 
 
 def test_an_empty_secret_makes_no_file(make_settings: MakeSettings, nobody: Users) -> None:
@@ -385,7 +385,7 @@ def nginx_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     command = ["nginx", "-e", "stderr", "-c", str(folder / "nginx" / "nginx.conf"), "-g", "daemon off;"]
     process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
     try:
-        until = time.monotonic() + 10
+        until = time.monotonic() + 30
         while True:
             try:
                 socket.create_connection(("127.0.0.1", ports[0])).close()
@@ -400,7 +400,7 @@ def nginx_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 def status_for(port: int, host: str) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
         connection.putrequest("GET", "/", skip_host=True)
         connection.putheader("Host", host)

@@ -67,7 +67,7 @@ def states(processes: Processes) -> list[str]:
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < until, f"waited for {what}"
         time.sleep(0.05)

@@ -187,7 +187,7 @@ def test_a_volume_that_hangs_is_reported_at_the_deadline(
     faulty_volume.fault("hang")
     started = time.monotonic()
     report = volume.check(config, nobody, KNOWN_FOLDERS)
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 10
     assert (report.state, report.readable) == ("hung", False)
 
 

@@ -79,7 +79,7 @@ def copy(workspace: Workspace, *names: str, data: bytes = DATA) -> list[str]:
 
 
 async def wait_for(condition: Callable[[], Awaitable[Any]]) -> Any:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 20
     while not (found := await condition()):
         assert time.monotonic() < until
         await asyncio.sleep(0.02)
@@ -274,7 +274,7 @@ async def feed(settings: Settings, volume: Volume, listener: Listener) -> AsyncI
 async def heard_until_idle(listener: Listener) -> list[dict[str, Any]]:
     heard: list[dict[str, Any]] = []
     while not heard or heard[-1]["files_left"]:
-        mail = await asyncio.wait_for(listener.take(), 10)
+        mail = await asyncio.wait_for(listener.take(), 20)
         said = [msgspec.json.decode(text) for text in mail or []]
         heard += [message["data"] for message in said if message["type"] == "adoption_progress"]
     return heard

@@ -21,7 +21,7 @@ DATA = model(SIZE)
 LINE_BYTES_PER_SECOND = 48.0 * MIB
 # What a line had on its way when it ended, or another took over its end, is lost.
 MEANWHILE_BYTES = MIB
-STALL_SECONDS = 0.5
+STALL_SECONDS = 1.0
 
 End = Literal["whole", "failed for good", "failed for now"]
 Add = Callable[[ModelHost], str]
@@ -32,7 +32,7 @@ def behaving(**behaviour: Any) -> Add:
 
 
 def signed(**limits: Any) -> Add:
-    return lambda host: host.add_signed(PATH, DATA, throttle=LINE_BYTES_PER_SECOND, **limits)
+    return lambda host: host.add_signed(PATH, DATA, **{"throttle": LINE_BYTES_PER_SECOND, **limits})
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ FAULTS = {
     "a login page": Fault(behaving(login=True), "failed for good", 0),
     "a page with status 200": Fault(behaving(page=True), "failed for good", 0),
     "links that are good for three requests": Fault(signed(uses=3, break_after=MIB), "whole", 1.1),
-    "links that expire": Fault(signed(seconds=0.2, break_after=2 * MIB), "whole", 1.2),
+    "links that expire": Fault(signed(seconds=2.0, break_after=MIB, throttle=2 * MIB), "whole", 1.2),
     "links that were never good": Fault(signed(uses=0), "failed for good", 0),
     # Ranges, and what the headers say
     "no ranges": Fault(behaving(ranges=False), "whole", 1),

@@ -77,7 +77,7 @@ def test_a_worker_that_is_told_to_stop_notes_how_far_it_is_and_goes(
         for _ in range(times):
             pod.kill("worker-1", signal.SIGTERM)
             time.sleep(0.1)
-        wait_for(lambda: pod.pid_of("worker-1") != worker, "another worker", 5)
+        wait_for(lambda: pod.pid_of("worker-1") != worker, "another worker", 30)
         kept = journal.bytes_kept(pod.file_of(file), file.url)
         assert kept > 2 * MIB
         model_host.behave("/a", throttle=None)

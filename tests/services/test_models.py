@@ -13,7 +13,7 @@ from services import journal
 from services.artifacts import Artifact, model_id
 from services.errors import InvalidName
 from services.journal import Journal
-from services.models import RESCAN_SECONDS, ModelFile, ModelIndex, folder_sizes
+from services.models import FOLDER_SETTLED_SECONDS, RESCAN_SECONDS, ModelFile, ModelIndex, folder_sizes
 from services.verified import Verified, VerifiedFiles
 from services.workspace import Workspace
 
@@ -179,16 +179,20 @@ def test_a_name_that_is_no_text_hides_only_itself(path: bytes, index: ModelIndex
     assert names(index) == ["loras/a.safetensors"]
 
 
-def test_a_folder_read_right_after_a_change_is_read_again(index: ModelIndex, workspace: Workspace) -> None:
+def test_a_folder_read_right_after_a_change_is_read_again(
+    index: ModelIndex, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # It may have changed once more under the same time stamp, and is looked at again only when that is long ago.
     first = put(workspace, "loras/a.safetensors")
     make_old(first)
-    stamp = time.time_ns() - 1_500_000_000
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now)
+    stamp = int((now - FOLDER_SETTLED_SECONDS + 0.5) * 1e9)
     os.utime(first.parent, ns=(stamp, stamp))
     assert names(index) == ["loras/a.safetensors"]
     make_old(put(workspace, "loras/b.safetensors"))
     os.utime(first.parent, ns=(stamp, stamp))
-    time.sleep(0.6)
+    monkeypatch.setattr("time.time", lambda: now + 1)
     assert names(index) == ["loras/a.safetensors", "loras/b.safetensors"]
 
 

@@ -62,7 +62,7 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
 
 
 def wait_for(processes: Processes, name: str, state: str) -> None:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while time.monotonic() < until:
         try:
             if {known.name: known.state for known in processes.all()}[name] == state:

@@ -51,9 +51,9 @@ def test_late_comers_find_the_last_report_of_each_file(board: ProgressBoard, now
 def test_whoever_listens_hears_every_report(board: ProgressBoard, connection: redis.Redis, now: float) -> None:
     with connection.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
         listener.subscribe(CHANNEL)
-        listener.get_message(timeout=1)
+        listener.get_message(timeout=20)
         board.publish(PROGRESS)
-        message = listener.get_message(timeout=2)
+        message = listener.get_message(timeout=20)
     assert message is not None
     assert decode(message["data"]) == replace(PROGRESS, at=now)
 

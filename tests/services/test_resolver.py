@@ -147,7 +147,7 @@ def test_files_of_one_host_share_a_line(workspace: Workspace, model_host: ModelH
 
 def test_who_does_not_answer_in_time_is_locked_when_he_does(workspace: Workspace, model_host: ModelHost) -> None:
     quick, slow = model_host.add("/quick", DATA), model_host.add("/slow", DATA, first_byte_seconds=LONG)
-    found = resolver(workspace).resolve([quick, slow], seconds=2)
+    found = resolver(workspace).resolve([quick, slow], seconds=5)
     assert fact(found[quick]).size_bytes == len(DATA)
     assert trouble(found[slow]).kind == "unreachable"
     assert "has not answered yet" in trouble(found[slow]).message

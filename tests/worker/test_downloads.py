@@ -104,7 +104,7 @@ def test_a_finished_file_is_not_hashed_while_its_record_has_no_room(
     (volume.root / "models" / wanted.folder / wanted.name).write_bytes(CONTENT)
     with connection.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
         listener.subscribe(CHANNEL)
-        listener.get_message(timeout=1)
+        listener.get_message(timeout=20)
         volume.fault("full")
         with pytest.raises(NotEnoughSpace):
             fetch(wanted)

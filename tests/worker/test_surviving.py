@@ -30,7 +30,7 @@ def content() -> bytes:
 
 
 def begin(suite: RunningSuite, host: ModelHost, content: bytes, **behaviour: Any) -> None:
-    """Starts the download and returns when a third of it is there."""
+    """Starts the download and returns when a third of it is there; the rest takes a minute."""
     url = host.add("/big", content, **{"throttle": SPEED, **behaviour})
     digest = hashlib.sha256(content).hexdigest()
     file = {"url": url, "folder": "checkpoints", "name": NAME, "size_bytes": len(content), "sha256": digest}
@@ -38,6 +38,7 @@ def begin(suite: RunningSuite, host: ModelHost, content: bytes, **behaviour: Any
     with suite.client() as client:
         assert client.post("/api/presets/BIG/install").status_code == 202
         suite.wait_for(lambda: status(client)["progress"] > 33, "a third of the download")
+    host.behave("/big", throttle=SPEED / 16)
 
 
 def status(client: httpx.Client) -> dict[str, Any]:
@@ -101,7 +102,7 @@ def test_redis_may_go_away_for_a_while(new_suite: NewSuite, model_host: ModelHos
     time.sleep(1)
     suite.supervisorctl("start", "suite:redis")
     finish(suite, model_host, content)
-    suite.wait_for(lambda: states_of_workers(suite) == ["RUNNING", "RUNNING"], "every worker to run again", 30)
+    suite.wait_for(lambda: states_of_workers(suite) == ["RUNNING", "RUNNING"], "every worker to run again", 60)
 
 
 def test_a_worker_that_ends_by_itself_is_started_again(new_suite: NewSuite) -> None:
@@ -113,9 +114,9 @@ def test_a_worker_that_ends_by_itself_is_started_again(new_suite: NewSuite) -> N
         # RQ takes a queue of another type for the end of its work, and ends with 0.
         redis.set("rq:queue:downloads", "no list")
         redis.client_kill_filter(_type="normal", skipme=True)
-        suite.wait_for(lambda: suite.pid_of("worker-1") != before, "the worker to end", 20)
+        suite.wait_for(lambda: suite.pid_of("worker-1") != before, "the worker to end", 60)
         redis.delete("rq:queue:downloads")
-    suite.wait_for(lambda: states_of_workers(suite) == ["RUNNING"], "the worker to run again", 20)
+    suite.wait_for(lambda: states_of_workers(suite) == ["RUNNING"], "the worker to run again", 60)
 
 
 def test_stopping_is_quick_and_the_next_start_goes_on(
@@ -124,7 +125,7 @@ def test_stopping_is_quick_and_the_next_start_goes_on(
     suite = new_suite().start()
     begin(suite, model_host, content)
     pids = suite.pids()
-    assert suite.stop(signal.SIGINT) < 8
+    assert suite.stop(signal.SIGINT) < 15
     suite.wait_for_no_process(pids)
     assert (suite.workspace / "models" / "checkpoints" / f"{NAME}.part.json").exists()
     suite.start()
@@ -138,7 +139,7 @@ def test_stopping_is_quick_while_the_host_says_nothing(
     begin(suite, model_host, content, stall_after=SIZE // 2)
     time.sleep(2)
     pids = suite.pids()
-    assert suite.stop() < 8
+    assert suite.stop() < 15
     suite.wait_for_no_process(pids)
     model_host.behave("/big", stall_after=None)
     suite.start()
@@ -152,7 +153,7 @@ def test_a_cancelled_download_stops_stays_cancelled_and_resumes_when_asked(
     begin(suite, model_host, content)
     with suite.client() as client:
         assert client.delete("/api/downloads/BIG").json() == {"cancelled": [model_id("checkpoints", NAME)]}
-        suite.wait_for(lambda: status(client)["state"] == "cancelled", "the cancellation", 10)
+        suite.wait_for(lambda: status(client)["state"] == "cancelled", "the cancellation", 60)
         time.sleep(1)
         sent = model_host.bytes_sent("/big")
         suite.stop()

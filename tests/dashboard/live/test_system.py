@@ -103,6 +103,7 @@ def supervised(settings: Settings) -> Iterator[Settings]:
 @pytest.fixture
 async def feed(supervised: Settings, stats: Stats, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SystemFeed]:
     monkeypatch.setattr(system, "FRESH_SECONDS", 0.05)
+    monkeypatch.setattr(system, "IDLE_SECONDS", 60.0)
     monkeypatch.setattr(system, "ANSWER_SECONDS", 0.2)
     settings = replace(supervised, comfyui_loopback_port=stats.server_address[1])
     volume, http = Volume(settings), connections.comfyui_client(settings)
@@ -117,7 +118,7 @@ async def feed(supervised: Settings, stats: Stats, monkeypatch: pytest.MonkeyPat
 
 async def until(feed: SystemFeed, condition: object) -> None:
     assert callable(condition)
-    end = time.monotonic() + 10
+    end = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < end, await feed.status()
         await feed.status()
@@ -133,13 +134,18 @@ async def test_a_comfyui_that_answered_and_is_busy_now_stays_ready(feed: SystemF
     await until(feed, lambda: feed._status is not None and not feed._status.comfyui.message)
 
 
-async def test_nobody_waits_for_a_comfyui_that_is_busy(feed: SystemFeed, stats: Stats) -> None:
+async def test_nobody_waits_for_a_comfyui_that_is_busy(
+    feed: SystemFeed, stats: Stats, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stats.free.clear()
-    for _ in range(30):
-        started = time.monotonic()
-        await feed.status()
-        assert time.monotonic() - started < 0.05
-        await asyncio.sleep(0.02)
+    # Who waited for the look that is under way would do so until ComfyUI answers.
+    monkeypatch.setattr(system, "ANSWER_SECONDS", 60.0)
+    asked = feed._taken_at
+    await until(feed, lambda: feed._taken_at > asked and feed._lock.locked())
+    async with asyncio.timeout(10):
+        for _ in range(30):
+            await feed.status()
+    assert feed._lock.locked()
 
 
 async def test_a_restarted_comfyui_is_starting_although_the_one_before_answered(
@@ -153,7 +159,5 @@ async def test_a_restarted_comfyui_is_starting_although_the_one_before_answered(
 
 async def test_who_asks_again_later_is_told_what_is_new(feed: SystemFeed) -> None:
     first = await feed.status()
-    await asyncio.sleep(0.1)
-    await feed.status()
-    await asyncio.sleep(0.2)
+    await until(feed, lambda: feed._status is not first)
     assert await feed.status() is not first

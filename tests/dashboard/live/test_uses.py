@@ -1,7 +1,6 @@
 """What a run used is remembered, also when the volume is away for a moment."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from msgspec.structs import replace
 import dashboard.live.uses
 from dashboard.library import Library
 from dashboard.live.uses import UsesFeed
+from dashboard.suite import cancel
 from dashboard.volume import Volume
 from services import volume as volumes
 from services.artifacts import model_id
@@ -62,15 +62,13 @@ async def uses(settings: Settings, workspace: Workspace, monkeypatch: pytest.Mon
     await book.handle(Connected("client"))
     keeping = asyncio.create_task(feed.keep(library))
     yield Uses(volume, marks, feed, book)
-    keeping.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await keeping
+    await cancel([keeping])
     library.close()
     volume.close()
 
 
 async def until(is_so: Callable[[], object], do: Callable[[], object] = lambda: None) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 20
     while not is_so():
         assert time.monotonic() < end
         if asyncio.iscoroutine(doing := do()):

@@ -176,8 +176,8 @@ def test_a_host_may_send_the_rest_in_parts(fetcher: Fetcher, workspace: Workspac
 def test_a_line_that_stalls_is_left_and_the_download_resumed(
     fetcher: Fetcher, workspace: Workspace, model_host: ModelHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_stream, "STALL_SECONDS", 0.2)
-    wanted = artifact(model_host.add(PATH, DATA, stall_after=800_000, stall_seconds=2.0))
+    monkeypatch.setattr(http_stream, "STALL_SECONDS", 1.0)
+    wanted = artifact(model_host.add(PATH, DATA, stall_after=800_000, stall_seconds=30.0, stalls=1))
     fetcher.fetch(wanted)
     assert target_of(workspace, wanted).read_bytes() == DATA
     assert model_host.requests[1].status == 206
@@ -550,7 +550,7 @@ def test_a_wait_between_attempts_can_be_stopped(
     started = time.monotonic()
     with pytest.raises(DownloadStopped):
         fetcher.fetch(artifact(url))
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 20
 
 
 def test_a_file_that_is_all_there_is_not_fetched_again_after_a_stop(
@@ -643,7 +643,7 @@ def test_progress_goes_up_and_ends_with_every_byte(fetcher: Fetcher, watcher: Wa
 def test_the_speed_that_is_told_is_the_lines(fetcher: Fetcher, watcher: Watcher, model_host: ModelHost) -> None:
     fetcher.fetch(artifact(model_host.add(PATH, DATA, throttle=1_500_000)))
     report = [report for report in watcher.reports if report.state == "downloading"][-1]
-    assert report.bytes_per_second == pytest.approx(1_500_000, rel=0.4)
+    assert 1_500_000 / 4 < report.bytes_per_second < 1_500_000 * 2
     assert report.eta_seconds == pytest.approx((len(DATA) - report.bytes_done) / report.bytes_per_second, abs=0.2)
 
 
@@ -684,7 +684,7 @@ def test_a_second_download_of_the_same_file_does_not_spoil_the_first(
 
     first, second = threading.Thread(target=run), threading.Thread(target=run)
     first.start()
-    while sum(entry.stat().st_size for entry in target.parent.iterdir()) < 600_000:
+    while model_host.bytes_sent(PATH) < 600_000:
         time.sleep(0.01)
     model_host.behave(PATH, throttle=1_000_000)
     second.start()

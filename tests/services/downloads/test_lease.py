@@ -159,7 +159,7 @@ def test_of_all_who_try_at_once_one_gets_it(path: Path) -> None:
         "ours = Lease(Path(sys.argv[1]), sys.argv[2], 'x')\n"
         "print('ready', flush=True); sys.stdin.readline()\n"
         "try:\n    ours.take()\nexcept LeaseHeld:\n    sys.exit()\n"
-        "time.sleep(0.5); print('taken' if ours.is_ours() else 'lost')"
+        "time.sleep(2.5); print('taken' if ours.is_ours() else 'lost')"
     )
     tries = [
         subprocess.Popen(
