@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from dashboard.listing import Listing
@@ -16,7 +15,6 @@ from dashboard.volume import CALL_SECONDS, Volume
 from services import installs, log, standing
 from services.artifacts import Artifact
 from services.catalogue import Catalogue, load_shipped, with_users
-from services.comfyui import Prompt
 from services.errors import Conflict, InvalidName, NotFound, WorkspaceUnavailable
 from services.installs import Install, Installs, View
 from services.last_used import LastUsed
@@ -29,10 +27,11 @@ from services.references import References, SavedWorkflows
 from services.schedule import ScheduleRecords
 from services.settings import APP_DIR, Settings
 from services.standing import InstallStatus
-from services.templates import Templates
+from services.templates import Templates, TemplateSummary
 from services.uploads import UploadBook
 from services.verified import Verified
-from services.workflows import Workflows, WorkflowSummary, check_shape
+from services.workflows import SavedWorkflow, Workflows
+from services.workflows.document import Document, from_value, plain_of, read_document
 from services.workspace import Workspace, figures_of
 
 # What changes without the dashboard's doing (files copied by hand, another pod) shows after this.
@@ -46,17 +45,17 @@ PART_SECONDS = 1.0
 _log = log.get("library")
 
 
-def _graph(template: str) -> Any:
-    return msgspec.json.decode(Templates().graph(template))
+def _template(name: str) -> Document:
+    return read_document(Templates().graph(name))
 
 
 def _path(file: Artifact) -> str:
     return f"{file.folder}/{file.name}"
 
 
-def _titled(summary: WorkflowSummary, catalogue: Catalogue) -> WorkflowSummary:
-    preset = catalogue.presets.get(summary.name) if summary.source == "presets" else None
-    return replace(summary, title=preset.name) if preset else summary
+def _titled(saved: SavedWorkflow, catalogue: Catalogue) -> SavedWorkflow:
+    preset = catalogue.presets.get(saved.name) if saved.source == "presets" else None
+    return replace(saved, title=preset.name) if preset else saved
 
 
 def _next(before: Shelf, after: Shelf) -> Shelf:
@@ -103,6 +102,7 @@ class Library:
         view = View({}, frozenset(), {}, {}, progress)
         self._shelf = Shelf(0, self._shipped, view, {}, (), References(), {}, is_complete=False)
         self._listing = Listing(self._shelf)
+        self._templates: tuple[TemplateSummary, ...] | None = None
 
     async def load(self) -> None:
         """The presets that need no volume; the models are looked for meanwhile, and not waited for."""
@@ -266,34 +266,39 @@ class Library:
         finally:
             self.forget()
 
+    async def templates(self) -> tuple[TemplateSummary, ...]:
+        """ComfyUI's own, what is used most first."""
+        if self._templates is None:
+            self._templates = await asyncio.to_thread(Templates().summaries)
+        return self._templates
+
     async def workflow_title(self, name: str) -> str:
         """What people call the workflow `name`: a preset's has the preset's name."""
         shelf = await self.shelf()
-        titles = {summary.name: summary.title for summary in shelf.workflows}
-        preset = shelf.catalogue.presets.get(name)
-        return titles.get(name, preset.name if preset else name)
+        titles = {template.name: template.title for template in await self.templates()}
+        if (preset := shelf.catalogue.presets.get(name)) is not None:
+            titles[name] = preset.name
+        return {**titles, **{saved.name: saved.title for saved in shelf.workflows}}.get(name, name)
 
-    async def workflow(self, name: str) -> Prompt:
-        """The saved one, else the one that the preset `name` brings: a preset whose files all came with others was
-        never asked for, so nothing saved its workflow. Raises NotFound, InvalidName, InvalidRequest."""
+    async def document(self, name: str) -> Document:
+        """The saved one; else the one that the preset `name` brings: a preset whose files all came with others was
+        never asked for, so nothing saved its workflow; else the official template's.
+
+        Raises NotFound, InvalidName, InvalidRequest, WorkspaceUnavailable."""
         try:
             return await self._volume.run(self.workflows.get, name)
         except NotFound:
             preset = (await self.shelf()).catalogue.presets.get(name)
-            if preset is None or preset.workflow is None:
-                raise
-            return check_shape(preset.workflow)
+            if preset is not None and preset.workflow is not None:
+                return from_value(preset.workflow)
+        try:
+            return await asyncio.to_thread(_template, name)
+        except NotFound:
+            raise NotFound(f"there is no workflow '{name[:100]}'") from None
 
     async def saved_workflow(self, name: str) -> dict[str, Any]:
-        """As `workflow`; of an official preset, its graph as ComfyUI's editor saves it."""
-        try:
-            return await self.workflow(name)
-        except NotFound:
-            preset = (await self.shelf()).catalogue.presets.get(name)
-            if preset is None or preset.origin != "official":
-                raise
-        graph: dict[str, Any] = await asyncio.to_thread(_graph, name)
-        return graph
+        """As `document`, as it is saved: the graph if there is one."""
+        return plain_of(await self.document(name))
 
     async def artifact(self, artifact_id: str) -> Artifact:
         """Of a wanted file. Raises NotFound."""
@@ -347,7 +352,7 @@ class Library:
             before,
             catalogue=catalogue,
             user_presets_version=version,
-            workflows=tuple(_titled(summary, catalogue) for summary in self.workflows.all()),
+            workflows=tuple(_titled(saved, catalogue) for saved in self.workflows.all()),
             references=self._saved.references(),
             last_used=self.last_used.all(),
             view=replace(

@@ -38,6 +38,16 @@ class TemplateSet(Struct, frozen=True):
     count: int = 0
 
 
+class TemplateSummary(Struct, frozen=True):
+    """What the index says of one; its graph is read when it is asked for. `usage`: how often one is run, of no unit."""
+
+    name: str
+    title: str
+    description: str
+    kind: Kind
+    usage: int | None
+
+
 class Templates:
     """The templates in `folder`; None: in the package. Nothing is kept between calls."""
 
@@ -49,6 +59,14 @@ class Templates:
         reading = _Reading(self._folder or _package_folder())
         reading.read()
         return reading.result()
+
+    def summaries(self) -> tuple[TemplateSummary, ...]:
+        """All of them, what is used most first. None where the index cannot be read, which `read` says."""
+        found = (
+            TemplateSummary(one.name, one.title, one.description, kind, one.usage)
+            for one, kind in _listed(self._folder or _package_folder(), [])
+        )
+        return tuple(sorted(found, key=lambda one: -(one.usage or 0)))
 
     def graph(self, name: str) -> bytes:
         """The workflow of the template `name`, JSON as the editor saves it. Raises NotFound, OSError."""
