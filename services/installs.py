@@ -5,6 +5,7 @@ is not being fetched although it is wanted: it failed, there was no room for it,
 survive everything but the volume.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal
@@ -25,8 +26,9 @@ from services.workspace import Workspace, figures_of
 
 # A download that gave up on a host that does not answer, or found no room, is tried again after this.
 RETRY_SECONDS = 60.0
-# What the id of an install begins with that is a single file, not a preset.
+# What the id of an install begins with that is no preset: a single file, and what a workflow lacks.
 ADDED = "url-"
+OF_WORKFLOW = "workflow-"
 
 
 class Install(Struct, frozen=True):
@@ -353,6 +355,18 @@ def added(artifact: Artifact) -> Preset:
     """A single file, asked for by its address, as what is installed. It is no reason to keep the file: it stands in no
     catalogue."""
     return Preset(id=f"{ADDED}{artifact.id}", name=artifact.name, kind="image", description="", files=(artifact,))
+
+
+def lacking(title: str, files: Iterable[Artifact]) -> Preset:
+    """What a workflow lacks, as what is installed; the same files are the same install. As one that was `added`, it is
+    no reason to keep them."""
+    files = tuple(files)
+    digest = hashlib.blake2b("\n".join(sorted(file.id for file in files)).encode(), digest_size=10).hexdigest()
+    return Preset(id=f"{OF_WORKFLOW}{digest}", name=title, kind="image", description="", files=files)
+
+
+def stands_in_no_catalogue(preset_id: str) -> bool:
+    return preset_id.startswith((ADDED, OF_WORKFLOW))
 
 
 def still_needed_by(artifact: Artifact, leaving: Preset, presets: Iterable[Preset], view: View) -> list[Preset]:

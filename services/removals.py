@@ -81,7 +81,7 @@ def departed(catalogue: Catalogue, view: View) -> list[Preset]:
     return [
         installs.as_preset(install)
         for id_, install in view.installs.items()
-        if not id_.startswith(installs.ADDED) and not catalogue.knows(id_)
+        if not installs.stands_in_no_catalogue(id_) and not catalogue.knows(id_)
     ]
 
 

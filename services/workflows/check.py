@@ -1,90 +1,180 @@
-"""What a workflow lacks, by what the running ComfyUI offers."""
+"""What a workflow lacks on this volume, by what the running ComfyUI offers."""
 
-from collections.abc import Mapping
-from pathlib import Path
+import asyncio
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
-from services.catalogue import Catalogue
+from services.artifacts import Artifact
 from services.comfyui import ComfyUI, Prompt
-from services.errors import WorkflowRefused
-from services.model_folders import MODEL_SUFFIXES, folder_of_input
+from services.errors import ComfyUIUnavailable
+from services.node_packs import NodePack, NodePacks
+from services.workflows.convert import Unconverted
+from services.workflows.declared import Declared, declared
+from services.workflows.document import Document
+from services.workflows.models import Finder, Known, Need, looks_like_model, needs_of
+from services.workflows.origins import CORE, Origin, Origins, origins
+from services.workflows.report import MissingNode, Report, WrongValue, shown
+from services.workflows.shape import MAX_CLASS_CHARACTERS
+from services.workflows.values import HasFile, Judged, judge
+
+# How many node classes ComfyUI is asked for at the same time.
+QUESTIONS = 8
 
 
-class MissingModel(Struct, frozen=True):
-    """A file that the node's input names and ComfyUI does not offer; `presets` bring it."""
+class Definitions(Struct, frozen=True):
+    """`/object_info` by class. `broken`: ComfyUI has the class, but fails to describe it."""
 
-    node_id: str
-    class_type: str
-    input: str
-    folder: str | None
-    name: str
-    presets: tuple[str, ...]
+    known: Mapping[str, Mapping[str, Any]]
+    broken: frozenset[str] = frozenset()
 
 
-class MissingNode(Struct, frozen=True):
-    node_id: str
-    class_type: str
+class Checked(Struct, frozen=True):
+    """`files`: what would be fetched for the missing models that can be; `coming`: what of them is under way."""
+
+    report: Report
+    files: tuple[Artifact, ...]
+    coming: tuple[Artifact, ...] = ()
 
 
-async def check(prompt: Prompt, comfyui: ComfyUI, catalogue: Catalogue) -> None:
-    """Raises WorkflowRefused, with every missing model and node class in its details; ComfyUIUnavailable."""
-    definitions = {
-        class_type: await comfyui.node_definition(class_type)
-        for class_type in {node["class_type"] for node in prompt.values()}
-    }
-    missing_nodes = [
-        MissingNode(node_id, node["class_type"])
-        for node_id, node in prompt.items()
-        if definitions[node["class_type"]] is None
-    ]
-    missing_models = [
-        model
-        for node_id, node in prompt.items()
-        if (definition := definitions[node["class_type"]]) is not None
-        for model in _missing_models(node_id, node, definition, catalogue)
-    ]
-    if not missing_models and not missing_nodes:
+async def definitions_of(comfyui: ComfyUI, classes: Iterable[str]) -> Definitions:
+    """Raises ComfyUIUnavailable when it does not answer."""
+    asking, broken = asyncio.Semaphore(QUESTIONS), set()
+
+    async def ask(class_type: str) -> Mapping[str, Any] | None:
+        async with asking:
+            try:
+                return await comfyui.node_definition(class_type)
+            except ComfyUIUnavailable as error:
+                if error.details.get("status") != 500:
+                    raise
+                broken.add(class_type)
+                return None
+
+    # ComfyUI is asked by an address that holds the name; without one it tells of all.
+    names = sorted(name for name in set(classes) if 0 < len(name) <= MAX_CLASS_CHARACTERS)
+    answers = await asyncio.gather(*(ask(name) for name in names))
+    known = {name: found for name, found in zip(names, answers, strict=True) if found is not None}
+    return Definitions(known, frozenset(broken))
+
+
+def examine(
+    document: Document,
+    prompt: Prompt,
+    definitions: Definitions,
+    known: Known,
+    *,
+    unconverted: tuple[Unconverted, ...] = (),
+    packs: NodePacks | None = None,
+    has_file: HasFile = lambda _name: True,
+) -> Checked:
+    """All that keeps `prompt`, which was made of `document`, from running. Blocking, as `packs` and `has_file` are."""
+    said = origins(document.graph)
+    titles = {id_: _title(id_, node, said, definitions) for id_, node in prompt.items()}
+    judged = judge(prompt, definitions.known, titles, has_file, looks_like_model)
+    finder = Finder(known, said)
+    rows = needs_of(_needs(prompt, judged, definitions, titles, finder))
+    models = tuple(finder.missing(needs) for needs in rows)
+    files = tuple(
+        file
+        for needs, model in zip(rows, models, strict=True)
+        if model.verdict in {"preset", "url"} and (file := finder.file(needs[0])) is not None
+    )
+    coming = tuple(
+        file
+        for needs, model in zip(rows, models, strict=True)
+        if model.verdict == "downloading" and (file := finder.coming(needs[0])) is not None
+    )
+    nodes = tuple(_missing_nodes(prompt, definitions, titles, said, packs))
+    wrong = (*_broken(prompt, definitions, titles), *judged.wrong)
+    sizes = [file.size_bytes for file in files]
+    report = Report(
+        can_run=judged.can_run and not (models or nodes or unconverted or definitions.broken),
+        installable=len(files),
+        fetch_bytes=None if files and not any(sizes) else sum(size or 0 for size in sizes),
+        missing_models=models,
+        missing_nodes=nodes,
+        wrong_values=wrong,
+        unconverted=unconverted,
+    )
+    return Checked(report, files, coming)
+
+
+def _needs(
+    prompt: Prompt, judged: Judged, definitions: Definitions, titles: Mapping[str, str], finder: Finder
+) -> Iterable[Need]:
+    for node_id in judged.needed:
+        class_type, inputs = prompt[node_id]["class_type"], prompt[node_id]["inputs"]
+        definition = definitions.known.get(class_type)
+        for name, input_ in (declared(definition, inputs) if definition else {}).items():
+            value = inputs.get(name)
+            if _is_missing(class_type, input_, value):
+                yield finder.need(node_id, class_type, titles[node_id], input_, value)
+
+
+def _is_missing(class_type: str, input_: Declared, value: Any) -> bool:
+    choices = input_.choices
+    return choices is not None and value not in choices and looks_like_model(class_type, input_, value)
+
+
+def _missing_nodes(
+    prompt: Prompt, definitions: Definitions, titles: Mapping[str, str], said: Origins, packs: NodePacks | None
+) -> Iterable[MissingNode]:
+    missing = {node["class_type"] for node in prompt.values()} - definitions.known.keys() - definitions.broken
+    if not missing:
         return
-    parts = []
-    if missing_models:
-        parts.append("missing models: " + ", ".join(sorted({f"{m.folder or '?'}/{m.name}" for m in missing_models})))
-    if missing_nodes:
-        parts.append("missing node classes: " + ", ".join(sorted({node.class_type for node in missing_nodes})))
-    details = {"missing_models": missing_models, "missing_nodes": missing_nodes}
-    raise WorkflowRefused("; ".join(parts), msgspec.to_builtins(details))
+    brought = _packs(missing, said, packs)
+    for id_, node in prompt.items():
+        if (class_type := node["class_type"]) in missing:
+            pack = brought.get(class_type)
+            message = f"{shown(titles[id_])}: {_lacking(class_type, said.classes.get(class_type), pack)}"
+            yield MissingNode(id_, class_type, titles[id_], pack, message)
 
 
-def _missing_models(
-    node_id: str, node: dict[str, Any], definition: Mapping[str, Any], catalogue: Catalogue
-) -> list[MissingModel]:
-    inputs = definition.get("input") or {}
-    # Custom nodes leave a part out or set it to None.
-    specifications = {**(inputs.get("required") or {}), **(inputs.get("optional") or {})}
-    found = []
-    for name, value in node["inputs"].items():
-        options = _options(specifications.get(name))
-        if options is None or not isinstance(value, str) or value in options or not _is_model_name(value):
-            continue
-        presets = tuple(preset.id for preset in catalogue.presets_with_file_name(value))
-        folder = folder_of_input(node["class_type"], name)
-        found.append(MissingModel(node_id, node["class_type"], name, folder, value, presets))
+def _packs(classes: Iterable[str], said: Origins, packs: NodePacks | None) -> dict[str, NodePack]:
+    """What the nodes themselves say comes before what lists know of classes of their name."""
+    named = {name: origin for name in classes if (origin := said.classes.get(name)) is not None}
+    listed = packs.called({origin.id for origin in named.values() if origin.id}) if packs else {}
+    found = packs.of([name for name in classes if name not in named]) if packs else {}
+    for name, origin in named.items():
+        if origin.id != CORE:
+            own = origin.id or (origin.repository or "").rpartition("/")[2]
+            url = f"https://github.com/{origin.repository}" if origin.repository else None
+            found[name] = listed.get(origin.id or "") or NodePack(own, own, url)
     return found
 
 
-def _options(specification: Any) -> list[Any] | None:
-    """The choices of a combo: `[[…], {…}]`, or `["COMBO", {"options": […]}]` of newer nodes; None for other inputs."""
-    if not isinstance(specification, list) or not specification:
-        return None
-    if isinstance(specification[0], list):
-        return specification[0]
-    if specification[0] == "COMBO" and len(specification) > 1 and isinstance(specification[1], Mapping):
-        options = specification[1].get("options")
-        return options if isinstance(options, list) else None
-    return None
+def _lacking(class_type: str, origin: Origin | None, pack: NodePack | None) -> str:
+    what = f"this ComfyUI has no node class {shown(class_type)}"
+    if origin is not None and origin.id == CORE:
+        made = f" (the workflow was made with {origin.version})" if origin.version else ""
+        return (
+            f"{what}. It is one of ComfyUI's own{made}: it takes a newer ComfyUI, or one with its API nodes switched on"
+        )
+    if pack is None:
+        return f"{what}, and no list at hand knows the pack it is of. Find out from whoever made the workflow"
+    where = f" ({pack.url})" if pack.url else ""
+    return (
+        f"{what}. It is of the pack {shown(pack.title)}{where}: put that into custom_nodes/ on the volume, by"
+        " ComfyUI-Manager or by hand, and restart ComfyUI"
+    )
 
 
-def _is_model_name(value: str) -> bool:
-    return Path(value).suffix.lower() in MODEL_SUFFIXES
+def _broken(prompt: Prompt, definitions: Definitions, titles: Mapping[str, str]) -> Iterable[WrongValue]:
+    for id_, node in prompt.items():
+        if (class_type := node["class_type"]) in definitions.broken:
+            message = (
+                f"{shown(titles[id_])}: ComfyUI has the node class {shown(class_type)} but fails to describe it. A"
+                " folder of models that it reads may have gone: restart ComfyUI, and look into its log"
+            )
+            yield WrongValue(id_, class_type, titles[id_], "", None, (), message)
+
+
+def _title(node_id: str, node: Mapping[str, Any], said: Origins, definitions: Definitions) -> str:
+    meta = node.get("_meta")
+    given = meta.get("title") if isinstance(meta, Mapping) else None
+    if isinstance(given, str) and given:
+        return shown(given)
+    name = definitions.known.get(node["class_type"], {}).get("display_name")
+    return shown(said.titles.get(node_id) or (name if isinstance(name, str) and name else node["class_type"]))

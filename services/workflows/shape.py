@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from services.comfyui import Prompt
 from services.errors import InvalidRequest
 
@@ -13,20 +11,8 @@ MAX_NODES = 5_000
 MAX_CLASS_CHARACTERS = 200
 
 
-def parse(data: bytes) -> Prompt:
-    """A prompt from JSON. Raises InvalidRequest, saying what it is instead."""
-    try:
-        return check_shape(msgspec.json.decode(data))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"the workflow is not JSON: {error}") from None
-
-
 def check_shape(value: Any) -> Prompt:
     """`value` as a prompt. Raises InvalidRequest."""
-    if isinstance(value, Mapping) and isinstance(value.get("nodes"), list):
-        raise InvalidRequest(
-            "this is a workflow as the editor saves it; export it with 'Export (API)' in ComfyUI and use that file"
-        )
     if not isinstance(value, Mapping) or not value:
         raise InvalidRequest("a workflow in API format is an object of nodes, and not an empty one")
     if len(value) > MAX_NODES:
