@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import boot, library, memory, page, requests, sockets, watchers
+from benchmarks import boot, library, memory, outputs, page, requests, sockets, watchers
 from benchmarks.downloads import section
 
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "boot": boot.measure,
     "library": library.measure,
     "memory": memory.measure,
+    "outputs": outputs.measure,
     "requests": requests.measure,
     "sockets": sockets.measure,
     "watchers": watchers.measure,

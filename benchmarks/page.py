@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import library
+from benchmarks import library, outputs
 
 Figures = dict[str, Any]
 PAGE = Path("docs/benchmarks.md")
@@ -44,6 +44,7 @@ def text(results: dict[str, Figures]) -> str:
             _boot(results["boot"]),
             _library(results["library"]),
             _memory(results["memory"]),
+            _outputs(results["outputs"]),
             _requests(results["requests"]),
             _sockets(results["sockets"]),
             _watchers(results["watchers"]),
@@ -126,6 +127,35 @@ Everything but ComfyUI, idle after the first page: proportional set sizes. Goal:
 |---|---|
 {rows}
 | **in all** | **{found["total_megabytes"]:.1f}** |
+"""
+
+
+def _outputs(found: Figures) -> str:
+    rows = "\n".join(
+        f"| {name} | {row['p50']:.1f} | {row['p95']:.1f} | {row['max']:.1f} | {goal} |"
+        for name, row, goal in (
+            ("page after page", found["warm_ms"], "10"),
+            ("a search that was not made before", found["search_ms"], ""),
+            ("the first after a start", found["after_start_ms"], "200"),
+            ("the first after a change", found["after_change_ms"], "200"),
+        )
+    )
+    lag, (before, after) = found["loop_lag_ms"], found["resident_megabytes"]
+    width, height = outputs.LARGE_PIXELS
+    return f"""## Outputs
+
+{found["pictures"]:,} pictures in {outputs.FOLDERS} folders; pages of 100 through nginx, in milliseconds. After a start:
+{outputs.STARTS} starts. After a change: one file more and one deleted, {outputs.CHANGES} times.
+
+| page | p50 | p95 | longest | goal at p95 |
+|---|---|---|---|---|
+{rows}
+
+Small pictures, asked for {outputs.CONNECTIONS} at a time through nginx: {found["made_per_second"]:.0f} a second are
+made of PNGs of {width} by {height} pixels, by {found["processes"]} processes; {found["kept_per_second"]:.0f} a second
+are handed out when they are there. Without nginx, all at once: {found["large_per_second"]:.1f} a second, with the event
+loop late by {lag["p95"]:.1f} ms at p95 and {lag["max"]:.1f} ms at most.
+The dashboard's resident memory before and after {outputs.REQUESTS} pages: {before} → {after} MB.
 """
 
 

@@ -1,10 +1,13 @@
 """What ComfyUI made, file by file: handed out by nginx after the login and the path were checked."""
 
+import asyncio
 import mimetypes
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import quote
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from dashboard.suite import suite_of
@@ -12,6 +15,7 @@ from services.comfyui import Media, media_of
 from services.errors import NotFound
 from services.workspace import Workspace, check_relative_path
 
+T = TypeVar("T")
 # What a browser shows by itself; everything else is downloaded, so that no file of ours becomes a page.
 _SHOWN: frozenset[Media] = frozenset({"image", "video", "audio"})
 
@@ -32,6 +36,41 @@ async def temp_file(request: Request) -> Response:
     if not file.is_file():
         raise NotFound(f"there is no such file any more: '{path[:200]}'")
     return _handed_to_nginx("temp", path)
+
+
+async def thumbnail(request: Request) -> Response:
+    """`/thumbnails/{path}?v=`: a small picture of an output. Raises NotFound, InvalidName, ThumbnailFailed."""
+    suite, path = suite_of(request), request.path_params["path"]
+    try:
+        made, mtime_ns = await _while_there(request, suite.outputs.small_picture(path))
+    except ClientDisconnect:
+        return Response(status_code=400)
+    is_known = request.query_params.get("v") == str(mtime_ns)
+    base = "thumbnails" if made.is_relative_to(suite.thumbnails.kept) else "local/thumbnails"
+    headers = {
+        "X-Accel-Redirect": f"/_suite/files/{base}/{made.parent.name}/{made.name}",
+        "Cache-Control": "private, max-age=31536000, immutable" if is_known else "private, no-cache",
+    }
+    return Response(headers=headers, media_type="image/webp")
+
+
+async def _while_there(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """`work`, given up when whoever asked for it goes. Raises ClientDisconnect."""
+    working, leaving = asyncio.create_task(work), asyncio.create_task(_gone(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _handed_to_nginx(base: str, path: str) -> Response:
