@@ -121,6 +121,7 @@ def write_configuration(settings: Settings, users: Users, python: Path, output_d
         "download_workers": str(settings.download_workers),
         "output_dir": str(output_dir),
         "temp_dir": str(settings.state_dir / "comfyui" / "temp"),
+        "cache_dir": str(Workspace(settings.workspace).thumbnails.parent),
         "as_suite": _run_as(users.suite),
         "as_comfyui": _run_as(users.comfyui),
         # Started as root, nginx would give its workers away to a user that cannot reach our sockets.

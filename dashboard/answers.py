@@ -59,11 +59,16 @@ def error_answer(error: SuiteError) -> Response:
     return json_answer(error_body(error.type, error.message, error.details), status_of(error), headers)
 
 
-async def read_body(request: Request, type_: type[T]) -> T:
+async def read_body(request: Request, type_: type[T], limit: int = MAX_BODY_BYTES) -> T:
     """The request's JSON as `type_`. Raises WrongMediaType, TooLarge, NotJson, InvalidRequest."""
+    require_json(request)
+    return decode(await read_bytes(request, limit), type_)
+
+
+def require_json(request: Request) -> None:
+    """Raises WrongMediaType."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise WrongMediaType("send the body as application/json")
-    return decode(await read_bytes(request), type_)
 
 
 async def read_bytes(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from dashboard import gate, openapi, outputs, pages, sign_in
+from dashboard import gate, openapi, output_pages, outputs, pages, sign_in, workflow_pages
 from dashboard.answers import error_answer, error_body, json_answer, status_of
 from dashboard.api import ENDPOINTS
 from dashboard.endpoint import routes
@@ -58,7 +58,9 @@ def _routes() -> list[BaseRoute]:
         Route("/presets", pages.presets),
         Route("/presets/{preset_id}", pages.presets),
         Route("/models", pages.models_page),
-        Route("/workflows", pages.workflows),
+        Route("/workflows", workflow_pages.workflows),
+        Route("/workflows/{name}", workflow_pages.workflow),
+        Route("/outputs", output_pages.outputs),
         Route("/settings", pages.settings_page),
         Route("/login", sign_in.show_login),
         Route("/login", sign_in.login, methods=["POST"]),
@@ -71,6 +73,7 @@ def _routes() -> list[BaseRoute]:
         Route("/readyz", readyz),
         Route("/outputs/{path:path}", outputs.output_file),
         Route("/temp/{path:path}", outputs.temp_file),
+        Route("/thumbnails/{path:path}", outputs.thumbnail),
         Route("/api/openapi.json", openapi_document),
         *routes(ENDPOINTS),
         WebSocketRoute("/ws", live),

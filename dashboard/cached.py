@@ -39,4 +39,5 @@ class CachedAnswers:
     openapi: CachedJson = field(default_factory=CachedJson)
     presets: CachedJson = field(default_factory=CachedJson)
     models: CachedJson = field(default_factory=CachedJson)
+    outputs: CachedJson = field(default_factory=CachedJson)
     status: CachedJson = field(default_factory=CachedJson)

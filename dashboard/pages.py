@@ -49,14 +49,29 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     templates.filters.update(FILTERS)
-    manifest = msgspec.json.decode((STATIC_DIR / "manifest.json").read_bytes(), type=dict[str, str])
-    templates.globals["asset"] = lambda name: STATIC_URL + manifest[name]
+    templates.globals["asset"] = lambda name: STATIC_URL + _manifest()[name]
     return templates
+
+
+@functools.cache
+def _manifest() -> dict[str, str]:
+    """The published name of each file that `build.mjs` made."""
+    return msgspec.json.decode((STATIC_DIR / "manifest.json").read_bytes(), type=dict[str, str])
+
+
+def _module(name: str) -> str:
+    """The address of the script that this page alone needs; empty for a page without one."""
+    published = _manifest().get(f"{name}.js")
+    return STATIC_URL + published if published else ""
 
 
 def page(request: Request, template: str, context: Mapping[str, Any], status: int = 200) -> HTMLResponse:
     theme = request.cookies.get("theme", "")
-    shared = {"version": VERSION, "theme": theme if theme in THEMES else "system"}
+    shared = {
+        "version": VERSION,
+        "theme": theme if theme in THEMES else "system",
+        "module": _module(template.removesuffix(".html")),
+    }
     return HTMLResponse(environment().get_template(template).render({**shared, **context}), status)
 
 
@@ -72,7 +87,7 @@ async def home(request: Request) -> Response:
         "suggestions": suggest(preset_list(shelf.catalogue, shelf.view).presets, status.gpus),
         "comfyui_log": comfyui_log if status.comfyui.state != "ready" else [],
     }
-    return await _page(request, "home", "Home", context)
+    return await framed(request, "home", "Home", context)
 
 
 async def presets(request: Request) -> Response:
@@ -98,7 +113,7 @@ async def presets(request: Request) -> Response:
         "unreachable": troubles[0] if troubles else None,
         "refused": sum(file.trouble is not None and file.trouble.kind != "unreachable" for file in files),
     }
-    return await _page(request, "presets", "Presets", context)
+    return await framed(request, "presets", "Presets", context)
 
 
 async def _plan(request: Request, suite: Suite, preset: Preset) -> Plan | None:
@@ -142,13 +157,7 @@ async def models_page(request: Request) -> Response:
         "folders": await asyncio.to_thread(model_folders, suite.settings.comfyui_dir),
         "query": {**asdict(query), "offset": offset, "limit": MODELS_PER_PAGE},
     }
-    return await _page(request, "models", "Models", context)
-
-
-async def workflows(request: Request) -> Response:
-    suite = suite_of(request)
-    context = {"workflows": (await suite.library.shelf()).workflows, "runs": suite.runs.recent()[:20]}
-    return await _page(request, "workflows", "Workflows", context)
+    return await framed(request, "models", "Models", context)
 
 
 async def settings_page(request: Request) -> Response:
@@ -159,7 +168,7 @@ async def settings_page(request: Request) -> Response:
         "credentials": await _credentials(suite),
         "password_source": suite.password.source,
     }
-    return await _page(request, "settings", "Settings", context)
+    return await framed(request, "settings", "Settings", context)
 
 
 async def _credentials(suite: Suite) -> tuple[Credential, ...] | None:
@@ -171,7 +180,7 @@ async def _credentials(suite: Suite) -> tuple[Credential, ...] | None:
 
 
 async def error(request: Request, message: str, status: int) -> Response:
-    return await _page(request, "error", _error_title(status), {"message": message}, status)
+    return await framed(request, "error", _error_title(status), {"message": message}, status)
 
 
 def bare_error(request: Request, message: str, status: int) -> Response:
@@ -194,14 +203,15 @@ def suggest(presets: Any, gpus: Any) -> list[Any]:
     return sorted(fitting, key=lambda preset: preset.size_bytes or 2**62)[:SUGGESTIONS]
 
 
-async def _page(
-    request: Request, name: str, title: str, context: Mapping[str, Any], status_code: int = 200
+async def framed(
+    request: Request, name: str, title: str, context: Mapping[str, Any], status_code: int = 200, section: str = ""
 ) -> Response:
+    """The page of the template `name` within the dashboard's frame; `section`: the page it belongs to, if another."""
     suite = suite_of(request)
     shelf, status = await suite.library.shelf(), await suite.system.status()
     downloads = download_list(shelf.catalogue, shelf.view)
     shared = {
-        "page": name,
+        "page": section or name,
         "title": title,
         "auth_off": not suite.settings.auth,
         "all_paused": shelf.view.schedule.is_paused,

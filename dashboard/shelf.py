@@ -8,7 +8,7 @@ from services.catalogue import Catalogue
 from services.installs import View
 from services.models import ModelFile
 from services.references import References
-from services.workflows import WorkflowSummary
+from services.workflows import SavedWorkflow
 
 # Of a file: inode, mtime and ctime in nanoseconds, size; empty where there is none.
 FileVersion = tuple[int, ...]
@@ -24,7 +24,7 @@ class Shelf(Struct, frozen=True):
     catalogue: Catalogue
     view: View
     models: Mapping[str, ModelFile]
-    workflows: tuple[WorkflowSummary, ...]
+    workflows: tuple[SavedWorkflow, ...]
     references: References
     last_used: Mapping[str, float]
     is_complete: bool = True

@@ -83,6 +83,8 @@ async def _recheck(socket: WebSocket, suite: Suite, listener: Listener) -> None:
 async def _snapshot(suite: Suite, channel: str) -> str:
     if channel == "downloads":
         return await suite.downloads.snapshot(suite.library)
+    if channel == "outputs":
+        return await suite.output_feed.snapshot()
     if channel == "queue":
         return suite.queue.snapshot(suite.runs)
     return await suite.system.snapshot()

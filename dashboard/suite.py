@@ -12,6 +12,7 @@ from redis.exceptions import RedisError
 from starlette.requests import HTTPConnection
 
 from dashboard.cached import CachedAnswers
+from dashboard.checker import Checker
 from dashboard.files import ModelFiles
 from dashboard.gallery import Gallery
 from dashboard.library import Library
@@ -20,23 +21,29 @@ from dashboard.live.adoption import AdoptionFeed
 from dashboard.live.downloads import DownloadsFeed
 from dashboard.live.headers import HeadersFeed
 from dashboard.live.hub import Hub
+from dashboard.live.outputs import OutputsFeed
 from dashboard.live.queue import QueueFeed
 from dashboard.live.system import SystemFeed
 from dashboard.live.uses import UsesFeed
+from dashboard.output_desk import OutputDesk
 from dashboard.planner import Planner
+from dashboard.records import RunKeeper
+from dashboard.thumbnails import Thumbnails
 from dashboard.uploads import UploadDesk
 from dashboard.volume import Volume
 from services import connections, log
 from services.auth import Brake, Sessions, Tokens
 from services.comfyui import ComfyUI
+from services.comfyui_starts import StartLedger
 from services.credentials import Credentials
 from services.errors import Unavailable, WorkspaceUnavailable
 from services.hub_accounts import HubAccounts
 from services.password import Password
+from services.pod import pod_id
 from services.progress import STOP_SECONDS, stop_key
 from services.proxies import Proxies
 from services.resolver import Resolver
-from services.runs import Change, Run, RunBook
+from services.runs import Change, Run, RunBook, RunRecords
 from services.settings import Settings
 from services.sources import Sources
 from services.workspace import Workspace
@@ -59,7 +66,11 @@ class Suite:
     library: Library
     files: ModelFiles
     planner: Planner
+    checker: Checker
     gallery: Gallery
+    thumbnails: Thumbnails
+    outputs: OutputDesk
+    output_feed: OutputsFeed
     comfyui: ComfyUI
     runs: RunBook
     hub: Hub
@@ -123,12 +134,17 @@ async def open_suite(settings: Settings) -> AsyncIterator[Suite]:
     downloads = DownloadsFeed(pool, hub)
     library = Library(settings, volume, downloads.progress)
     uses = UsesFeed(volume, library.last_used)
+    gallery, thumbnails = Gallery(volume, Workspace(settings.workspace).output), Thumbnails(settings, volume)
+    output_feed = OutputsFeed(gallery, hub)
 
     def heard(change: Change, run: Run | None) -> None:
         queue.heard(change, run)
         uses.heard(change, run, runs)
+        output_feed.heard(change, run)
 
-    runs = RunBook(comfyui, heard)
+    pod = await asyncio.to_thread(pod_id, settings.state_dir)
+    keeper = RunKeeper(volume, RunRecords(Workspace(settings.workspace), pod))
+    runs = RunBook(comfyui, heard, keeper, StartLedger(settings.state_dir).last_start, pod)
     system = SystemFeed(settings, volume, comfyui, hub)
     uploads, adoption = UploadDesk(settings, volume), AdoptionFeed(settings, volume, hub)
     workspace, proxies = Workspace(settings.workspace), Proxies.from_settings(settings)
@@ -144,7 +160,11 @@ async def open_suite(settings: Settings) -> AsyncIterator[Suite]:
         library=library,
         files=ModelFiles(workspace, volume, library),
         planner=planner,
-        gallery=Gallery(volume, workspace.output),
+        checker=Checker(settings, volume, library, planner, comfyui),
+        gallery=gallery,
+        thumbnails=thumbnails,
+        outputs=OutputDesk(workspace, volume, gallery, thumbnails),
+        output_feed=output_feed,
         comfyui=comfyui,
         runs=runs,
         hub=hub,
@@ -169,9 +189,12 @@ async def open_suite(settings: Settings) -> AsyncIterator[Suite]:
         "uploads": lambda: uploads.follow(library, downloads),
         "adoption": lambda: adoption.follow(library, downloads),
         "queue": lambda: queue.tell(runs),
+        "runs": lambda: keeper.follow(runs),
+        "earlier runs": lambda: queue_feed.follow_orphans(settings.comfyui_loopback_port, runs),
         "comfyui": lambda: queue_feed.follow(settings.comfyui_loopback_port, runs, system.forget),
         "system": system.tell,
         "uses": lambda: uses.keep(library),
+        "outputs": output_feed.tell,
         "headers": lambda: headers.follow(library),
         "tokens": lambda: _load_tokens(volume, suite.tokens),
     }
@@ -180,6 +203,7 @@ async def open_suite(settings: Settings) -> AsyncIterator[Suite]:
         yield suite
     finally:
         await cancel(tasks)
+        await thumbnails.close()
         uploads.close()
         adoption.close()
         headers.close()

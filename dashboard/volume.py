@@ -60,6 +60,16 @@ class Volume:
             raise self._unavailable()
         return await self.run(work, *arguments)
 
+    async def see_through(self, work: Callable[..., T], *arguments: object, writes: bool = False) -> T:
+        """As `run` and `write`, without a deadline: for one who writes again and again, and whose next writing must not
+        be undone by this one. Raises WorkspaceUnavailable when it fails."""
+        if writes and not self.report.writable:
+            raise self._unavailable()
+        try:
+            return await asyncio.shield(self.start(work, *arguments))
+        except OSError as error:
+            raise self._failed(error) from None
+
     async def watch(self) -> None:
         """Looks at the volume for ever."""
         while True:
@@ -92,10 +102,11 @@ class Volume:
                 f"{self._settings.workspace} did not answer within {CALL_SECONDS:.0f} s"
             ) from None
         except OSError as error:
-            self._look_again.set()
-            raise WorkspaceUnavailable(
-                f"{self._settings.workspace}: {error.strerror or error} ({error.filename})"
-            ) from None
+            raise self._failed(error) from None
+
+    def _failed(self, error: OSError) -> WorkspaceUnavailable:
+        self._look_again.set()
+        return WorkspaceUnavailable(f"{self._settings.workspace}: {error.strerror or error} ({error.filename})")
 
     def _unavailable(self) -> WorkspaceUnavailable:
         return WorkspaceUnavailable(

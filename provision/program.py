@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import FrameType
 
-from provision import audit, comfyui, frontend, licences, packages, rivals, suite, users
+from provision import audit, comfyui, editor, frontend, licences, manager_lists, packages, rivals, suite, users
 from provision.commands import Commands
 from provision.errors import SetupError, StoppedError
 from provision.settings import Settings, from_environment
@@ -30,13 +30,17 @@ STEPS: dict[str, Action] = {
     "test-suite": lambda step: suite.install(step, tests=True),
     "frontend": frontend.build,
     "comfyui": comfyui.prepare,
+    "editor": editor.install,
+    "lists": manager_lists.install_if_possible,
+    "test-lists": manager_lists.install,
     "rivals": rivals.install,
     "audit": audit.run,
     "licences": licences.write,
 }
 COMMANDS: dict[str, tuple[str, ...]] = {
-    "run": ("packages", "users", "suite", "frontend", "comfyui"),
-    "test": ("test-packages", "users", "test-suite", "frontend", "comfyui"),
+    "run": ("packages", "users", "suite", "frontend", "comfyui", "lists"),
+    "test": ("test-packages", "users", "test-suite", "frontend", "comfyui", "editor", "test-lists"),
+    "conversion-check": ("test-packages", "test-suite", "comfyui", "editor"),
     "bench": ("bench-packages", "users", "test-suite", "frontend", "comfyui"),
     "bench-downloads": ("bench-downloads-packages", "users", "test-suite", "frontend", "comfyui", "rivals"),
     "lint": ("python-packages", "test-suite"),
@@ -46,8 +50,16 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "audit": ("python-packages", "suite", "audit"),
     "licences": ("python-packages", "suite", "licences"),
 }
-# The front end may need a Node.js from PyPI, which the suite's pip installs; so may npm's audit.
-AFTER = {"frontend": ("suite", "test-suite"), "audit": ("suite",), "licences": ("suite",)}
+# The front end may need a Node.js from PyPI, which the suite's pip installs; so may npm's audit. It installs
+# ComfyUI's editor and ComfyUI-Manager's lists too.
+AFTER = {
+    "frontend": ("suite", "test-suite"),
+    "editor": ("test-suite",),
+    "lists": ("suite",),
+    "test-lists": ("test-suite",),
+    "audit": ("suite",),
+    "licences": ("suite",),
+}
 INTERRUPTED = 130
 
 

@@ -133,9 +133,16 @@ class ComfyUI:
         system = (await self._ask(_SystemStats, "GET", "/system_stats", timeout=3.0)).system
         return ComfyUIInfo(system.comfyui_version, system.python_version.split(" ")[0], system.pytorch_version)
 
-    async def submit(self, prompt: Prompt, *, prompt_id: str, client_id: str, title: str) -> Submitted:
-        """Puts `prompt` (API format) at the queue's end. Raises WorkflowRefused with ComfyUI's own reasons."""
-        body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": client_id, "extra_data": {"title": title}}
+    async def submit(
+        self, prompt: Prompt, *, prompt_id: str, client_id: str, title: str, graph: dict[str, Any] | None = None
+    ) -> Submitted:
+        """Puts `prompt` (API format) at the queue's end; what it makes carries `graph`, as from the editor.
+
+        Raises WorkflowRefused with ComfyUI's own reasons."""
+        extra_data: dict[str, Any] = {"title": title}
+        if graph is not None:
+            extra_data["extra_pnginfo"] = {"workflow": graph}
+        body = {"prompt": prompt, "prompt_id": prompt_id, "client_id": client_id, "extra_data": extra_data}
         answer = await self._send("POST", "/prompt", json=body)
         if answer.is_client_error:
             raise _refusal(answer)
@@ -155,6 +162,10 @@ class ComfyUI:
     async def interrupt(self, prompt_id: str) -> None:
         """Stops `prompt_id` if it is the one that runs; another one is left alone. Takes until the node notices."""
         _require_ok(await self._send("POST", "/interrupt", json={"prompt_id": prompt_id}))
+
+    async def free(self) -> None:
+        """Lets go of every model, as soon as nothing runs."""
+        _require_ok(await self._send("POST", "/free", json={"unload_models": True, "free_memory": True}))
 
     async def ending(self, prompt_id: str) -> Ending | None:
         """How `prompt_id` ended; None while it runs, or when ComfyUI knows nothing of it (its history is in memory)."""
@@ -185,7 +196,10 @@ def _segment(name: str) -> str:
 
 def _require_ok(answer: httpx.Response) -> None:
     if answer.status_code != 200:
-        raise ComfyUIUnavailable(f"ComfyUI failed at {_asked(answer)} (HTTP {answer.status_code}); its log says why")
+        raise ComfyUIUnavailable(
+            f"ComfyUI failed at {_asked(answer)} (HTTP {answer.status_code}); its log says why",
+            {"status": answer.status_code},
+        )
 
 
 def _content(answer: httpx.Response, shape: type[T]) -> T:

@@ -7,7 +7,7 @@ silences the new one. What was missed meanwhile is caught up through `/queue` an
 import asyncio
 import struct
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -16,12 +16,17 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 from services import log
+from services.errors import ComfyUIUnavailable
 
 # It is in the same container, and may be back any moment.
 RETRY_SECONDS = 0.2
+SILENCE_SECONDS = 15.0
+# What each client id of ours begins with.
+OUR_CLIENTS = "suite-"
 # ComfyUI sends whole preview pictures.
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
+_FEATURES = '{"type":"feature_flags","data":{"supports_preview_metadata":true}}'
 _PREVIEW = 1
 _PREVIEW_WITH_METADATA = 4
 
@@ -72,17 +77,10 @@ async def events(port: int) -> AsyncIterator[Event]:
     """Everything ComfyUI on 127.0.0.1:`port` says, for ever."""
     failures = 0
     while True:
-        client_id = uuid.uuid4().hex
+        client_id = OUR_CLIENTS + uuid.uuid4().hex
         try:
-            async with connect(
-                f"ws://127.0.0.1:{port}/ws?clientId={client_id}",
-                max_size=MAX_MESSAGE_BYTES,
-                compression=None,
-                proxy=None,
-                # While it reads a large model ComfyUI may not answer for a minute; a dead one closes the connection.
-                ping_interval=None,
-            ) as socket:
-                await socket.send('{"type":"feature_flags","data":{"supports_preview_metadata":true}}')
+            async with _connection(port, client_id) as socket:
+                await socket.send(_FEATURES)
                 failures = 0
                 _log.info("comfyui_connected", client_id=client_id)
                 yield Connected(client_id)
@@ -98,6 +96,36 @@ async def events(port: int) -> AsyncIterator[Event]:
         yield Disconnected()
         await asyncio.sleep(RETRY_SECONDS)
         failures += 1
+
+
+async def events_of(port: int, client_id: str) -> AsyncGenerator[Message | Preview]:
+    """What ComfyUI says to `client_id`, which was ours before: until it has nothing to say for SILENCE_SECONDS.
+
+    That may be because nothing happens, or because the clean-up of the old connection came late and silenced this one:
+    another one is told at once which node is at work. Raises ComfyUIUnavailable.
+    """
+    try:
+        async with _connection(port, client_id) as socket:
+            await socket.send(_FEATURES)
+            while True:
+                event = parse(await asyncio.wait_for(socket.recv(), SILENCE_SECONDS))
+                if event is not None:
+                    yield event
+    except TimeoutError:
+        return
+    except (OSError, WebSocketException) as error:
+        raise ComfyUIUnavailable(f"ComfyUI does not answer ({type(error).__name__})") from None
+
+
+def _connection(port: int, client_id: str) -> connect:
+    return connect(
+        f"ws://127.0.0.1:{port}/ws?clientId={client_id}",
+        max_size=MAX_MESSAGE_BYTES,
+        compression=None,
+        proxy=None,
+        # While it reads a large model ComfyUI may not answer for a minute; a dead one closes the connection.
+        ping_interval=None,
+    )
 
 
 def parse(raw: str | bytes) -> Message | Preview | None:

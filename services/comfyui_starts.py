@@ -34,6 +34,10 @@ class StartLedger:
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return Ledger()
 
+    def last_start(self) -> float | None:
+        """Unix seconds; None where it is not known, as just after `reset`."""
+        return max(self.read().starts, default=None)
+
     def begin(self) -> Ledger:
         """Notes a start; `gave_up` in the answer says that it must not happen."""
         now = time.time()

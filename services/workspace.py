@@ -59,10 +59,13 @@ _FIXED_FOLDERS = (
     Folder("config/verified", "suite", PUBLIC_MODE),
     Folder("config/uploads", "suite", PUBLIC_MODE),
     Folder("config/adoptions", "suite", PUBLIC_MODE),
+    Folder("config/runs", "suite", PRIVATE_MODE),
+    Folder("config/runs/prompts", "suite", PRIVATE_MODE),
     Folder("config/secrets", "suite", PRIVATE_MODE),
     Folder("custom_nodes", "comfyui", SHARED_MODE),
     Folder("user", "comfyui", SHARED_MODE),
     Folder("cache", "suite", SHARED_MODE),
+    Folder("cache/thumbnails", "suite", PUBLIC_MODE),
     Folder("cache/.cache", "suite", SHARED_MODE),
     Folder("cache/.cache/huggingface", "suite", SHARED_MODE),
     Folder("cache/.cache/pip", "suite", SHARED_MODE),
@@ -85,6 +88,7 @@ class Workspace:
         self.custom_nodes = root / "custom_nodes"
         self.user = root / "user"
         self.cache = root / "cache" / ".cache"
+        self.thumbnails = root / "cache" / "thumbnails"
         self.logs = root / "logs"
         self.model_paths_file = self.config / "extra_model_paths.yaml"
         self.user_presets_file = self.config / "presets.yaml"

@@ -144,7 +144,7 @@ def comfyui_dir() -> Path:
 
 
 def _wait_for_redis(socket_path: Path) -> None:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while True:
         try:
             client = redis.Redis(unix_socket_path=str(socket_path))

@@ -17,7 +17,7 @@ from dashboard.messages import (
     preset_list,
 )
 from dashboard.suite import Suite, suite_of
-from services import standing
+from services import installs, standing
 from services.artifacts import Artifact
 from services.doorbell import ring
 from services.plans import Plan
@@ -63,16 +63,25 @@ async def install(request: Request) -> Response:
 
 
 async def begin_install(suite: Suite, preset: Preset) -> Response:
+    return json_answer(*await start_install(suite, preset))
+
+
+async def start_install(suite: Suite, preset: Preset) -> tuple[InstallMessage, int]:
+    """How far it is, and what that means in HTTP."""
     suite.library.forget()
     if (status := await suite.library.status(preset)).state == "installed":
-        return json_answer(install_message(status))
+        return install_message(status), 200
     joined = await suite.planner.request(preset)
     ids = [file.id for file in preset.files]
     if not (await suite.library.shelf()).view.schedule.is_paused:
         await suite.allow_downloads(ids)
     suite.downloads.touch(ids)
     ring(suite.settings.doorbell_socket)
-    return json_answer(install_message(await suite.library.status(preset), joined=joined), 202)
+    view = (await suite.library.shelf()).view
+    if (known := view.installs.get(preset.id)) is not None and installs.stands_in_no_catalogue(preset.id):
+        # With the sizes that its hosts said meanwhile.
+        preset = installs.as_preset(known)
+    return install_message(standing.status(preset, view), joined=joined), 202
 
 
 async def uninstall(request: Request) -> Response:

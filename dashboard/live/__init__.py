@@ -1,1 +1,1 @@
-"""What goes out over `/ws`: who listens (`hub`), and what there is to say (`downloads`, `queue`, `system`)."""
+"""What goes out over `/ws`: who listens (`hub`), and what there is to say (`downloads`, `outputs`, `queue`, …)."""

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
-Channel = Literal["downloads", "queue", "system"]
+Channel = Literal["downloads", "outputs", "queue", "system"]
 CHANNELS: frozenset[str] = frozenset(get_args(Channel))
 
 _encoder = msgspec.json.Encoder()

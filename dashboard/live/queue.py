@@ -1,11 +1,13 @@
 """Who waits and runs in ComfyUI, and how far it is."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from dashboard.live.hub import Hub, message
 from dashboard.messages import QueueMessage
-from services.comfyui_socket import Connected, events
+from services.comfyui_socket import RETRY_SECONDS, Connected, Disconnected, Message, events, events_of
+from services.errors import ComfyUIUnavailable
 from services.runs import Change, Run, RunBook
 
 TICK_SECONDS = 0.1
@@ -53,11 +55,31 @@ class QueueFeed:
 
 
 async def follow(port: int, book: RunBook, on_connection: Callable[[], None]) -> None:
-    """For ever: ComfyUI's events into the book. `on_connection`: it is there."""
+    """For ever: ComfyUI's events into the book. `on_connection`: it is there, or is there no more."""
+    was_there = False
     async for event in events(port):
-        if isinstance(event, Connected):
+        if isinstance(event, Connected) or (was_there and isinstance(event, Disconnected)):
+            was_there = isinstance(event, Connected)
             on_connection()
         await book.handle(event)
+
+
+async def follow_orphans(port: int, book: RunBook) -> None:
+    """For ever: how the runs go on that were submitted before the dashboard, or its connection, was a new one."""
+    while True:
+        await book.orphan_changed.wait()
+        book.orphan_changed.clear()
+        while (client_id := book.orphan) is not None:
+            try:
+                async with contextlib.aclosing(events_of(port, client_id)) as heard:
+                    async for event in heard:
+                        # The rest is heard by `follow` as well.
+                        if not isinstance(event, Message) or event.type != "status":
+                            await book.handle(event)
+                        if book.orphan != client_id:
+                            break
+            except ComfyUIUnavailable:
+                await asyncio.sleep(RETRY_SECONDS)
 
 
 def queue_message(book: RunBook) -> QueueMessage:

@@ -16,6 +16,7 @@ PRESETS = ("ALPHA", "BETA")
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    expect.set_options(timeout=30_000)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find("chromium"), args=FLAGS)
         yield browser
@@ -24,10 +25,10 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def busy(new_suite: Callable[..., RunningSuite], model_host: ModelHost) -> RunningSuite:
-    """A suite in which two installs are under way, each for most of a minute."""
+    """A suite in which two installs are under way, each for two minutes."""
     suite = new_suite().start()
     for id_ in PRESETS:
-        url = model_host.add(f"/{id_}", os.urandom(500_000), throttle=10_000)
+        url = model_host.add(f"/{id_}", os.urandom(500_000), throttle=4_000)
         file = {"url": url, "folder": "checkpoints", "name": f"{id_.lower()}.ckpt", "size_bytes": 500_000}
         suite.add_preset({"id": id_, "name": id_.title(), "kind": "image", "description": "Slow.", "files": [file]})
     with suite.client() as client:

@@ -12,6 +12,7 @@ import pytest
 import redis
 
 import dashboard.library
+import dashboard.suite
 from services import journal
 from services.artifacts import Artifact, model_id
 from services.connections import redis_client
@@ -305,8 +306,9 @@ async def test_a_file_can_be_dropped_by_itself(browser: httpx.AsyncClient, works
 
 
 async def test_nothing_is_dropped_before_its_worker_has_let_go(
-    browser: httpx.AsyncClient, workspace: Workspace, connection: redis.Redis
+    browser: httpx.AsyncClient, workspace: Workspace, connection: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(dashboard.suite, "LET_GO_SECONDS", 30.0)
     board = ProgressBoard(connection)
     await install(browser, "THREE")
 

@@ -154,7 +154,7 @@ async def test_the_head_of_a_model_is_read_behind_the_scenes(browser: httpx.Asyn
     write(workspace.models / "loras" / "read.safetensors", HEADER, 12)
     (workspace.models / "loras" / "broken.safetensors").write_bytes(b"half")
     await change_something(browser)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while (found := await model(browser, "read.safetensors"))["dtype"] is None:
         assert time.monotonic() < until, "the head is not read"
         await asyncio.sleep(0.05)
@@ -172,7 +172,7 @@ async def test_heads_are_not_read_again_after_a_restart(
 ) -> None:
     file = write(workspace.models / "loras" / "read.safetensors", HEADER, 12)
     browser = await open_dashboard(auth=False)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not (workspace.config / "model_facts.json").exists() or not (await model(browser, file.name))["dtype"]:
         assert time.monotonic() < until, "the facts are not kept"
         await asyncio.sleep(0.05)
@@ -199,11 +199,11 @@ async def test_while_a_slow_volume_is_read_everything_else_answers(
             (backing.root / folder.path).mkdir(parents=True, exist_ok=True)
         for number in range(2000):
             put(backing, f"{KNOWN_FOLDERS[number % 20]}/model-{number}.ckpt")
-        volume.fault("slow 0.005")
+        volume.fault("slow 0.01")
         browser = await open_dashboard(auth=False, workspace=volume.root)
         totals: list[int] = []
-        # Each look at a file takes 5 ms, all of them 10 s: what is answered meanwhile did not wait for it.
-        while len(totals) < 6:
+        # Each look at a file takes 10 ms, all of them 20 s: what is answered meanwhile did not wait for it.
+        while len(totals) < 6 or not totals[-1]:
             assert (await browser.get("/healthz")).status_code == 200
             assert (await browser.get("/api/presets/")).status_code == 200
             answer = (await browser.get("/api/models/?limit=1")).json()
@@ -213,7 +213,7 @@ async def test_while_a_slow_volume_is_read_everything_else_answers(
         assert totals == sorted(totals)
         assert 0 < totals[-1] < 2000
         volume.fault("none")
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while not (answer := (await browser.get("/api/models/?limit=1")).json())["is_complete"]:
             assert time.monotonic() < until, "it is never complete"
             await asyncio.sleep(0.1)

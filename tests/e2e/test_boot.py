@@ -30,7 +30,7 @@ def status(suite: RunningSuite) -> dict[str, Any]:
     return found
 
 
-def bootstrap(*, timeout: float = 30, **settings: str) -> subprocess.CompletedProcess[str]:
+def bootstrap(*, timeout: float = 60, **settings: str) -> subprocess.CompletedProcess[str]:
     """Runs until it ends by itself."""
     command = [sys.executable, "-m", "bootstrap"]
     environment = {**os.environ, **settings}
@@ -40,7 +40,7 @@ def bootstrap(*, timeout: float = 30, **settings: str) -> subprocess.CompletedPr
 
 
 def test_every_phase_is_logged_with_its_seconds(suite: RunningSuite) -> None:
-    suite.wait_for(lambda: "Ready after" in suite.console.read_text(), "the last line", 10)
+    suite.wait_for(lambda: "Ready after" in suite.console.read_text(), "the last line", 60)
     steps = [json.loads(line) for line in suite.log_lines("startup.log")]
     phases = {(step["phase"], step["name"]): step for step in steps}
     assert {"1", "2", "3", "4"} == {phase for phase, _ in phases}
@@ -50,7 +50,7 @@ def test_every_phase_is_logged_with_its_seconds(suite: RunningSuite) -> None:
 
 
 def test_the_console_says_when_it_is_ready(suite: RunningSuite) -> None:
-    suite.wait_for(lambda: "Ready after" in suite.console.read_text(), "the ready line", 10)
+    suite.wait_for(lambda: "Ready after" in suite.console.read_text(), "the ready line", 60)
     assert f"http://localhost:{suite.ports[0]}" in suite.console.read_text()
 
 
@@ -59,7 +59,7 @@ def test_ctrl_c_stops_everything_and_leaves_no_process(new_suite: NewSuite, stan
     suite.wait_until_ready()
     pids = suite.pids()
     assert len(pids) > 8
-    assert suite.stop(signal.SIGINT) < 8
+    assert suite.stop(signal.SIGINT) < 15
     suite.wait_for_no_process(pids)
 
 
@@ -69,13 +69,13 @@ def test_a_bad_volume_does_not_stop_the_boot(new_suite: NewSuite, open_folder: P
     with mounted(open_folder, fault) as volume:
         suite = new_suite(WORKSPACE=str(volume.root)).start()
         suite.workspace = volume.root
-        suite.wait_for(lambda: status(suite)["workspace"]["state"] == state, state, 15)
+        suite.wait_for(lambda: status(suite)["workspace"]["state"] == state, state, 60)
         found = status(suite)["workspace"]
         known = last_report(suite.state)
         assert known is not None
         assert known.state == state
         log = suite.state / "logs" / "startup.log"
-        suite.wait_for(lambda: "Queue and workers" in log.read_text(), "the boot to go on", 15)
+        suite.wait_for(lambda: "Queue and workers" in log.read_text(), "the boot to go on", 60)
         assert str(volume.root) in found["message"]
         assert found["remedy"]
         with suite.client() as client:
@@ -85,7 +85,7 @@ def test_a_bad_volume_does_not_stop_the_boot(new_suite: NewSuite, open_folder: P
             assert refused.status_code == 503
             assert refused.json()["error"]["type"] == "workspace_unavailable"
             volume.fault("none")
-            suite.wait_for(lambda: status(suite)["workspace"]["state"] == "ok", "the volume to be good again", 30)
+            suite.wait_for(lambda: status(suite)["workspace"]["state"] == "ok", "the volume to be good again", 60)
         suite.stop()
 
 
@@ -109,7 +109,7 @@ def test_what_a_custom_node_left_behind_does_not_stop_the_boot(new_suite: NewSui
 def test_a_missing_volume_does_not_stop_the_boot(new_suite: NewSuite, open_folder: Path) -> None:
     (open_folder / "file").write_text("not a folder")
     suite = new_suite(WORKSPACE=str(open_folder / "file" / "workspace")).start()
-    suite.wait_for(lambda: status(suite)["workspace"]["state"] == "missing", "the dashboard to notice", 15)
+    suite.wait_for(lambda: status(suite)["workspace"]["state"] == "missing", "the dashboard to notice", 60)
 
 
 def test_a_volume_that_hangs_later_leaves_the_dashboard_quick(new_suite: NewSuite, open_folder: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_comfyui_that_dies_after_its_start_is_given_up_and_can_be_tried_again(
         (Path(stand_in["COMFYUI_DIR"]) / "mode").write_text("echo")
         answer = client.post("/api/system/processes/comfyui/restart", json={"safe_mode": True})
         assert answer.status_code == 202
-        suite.wait_for(lambda: comfyui()["state"] == "ready", "ComfyUI to be back", 30)
+        suite.wait_for(lambda: comfyui()["state"] == "ready", "ComfyUI to be back", 60)
         assert comfyui()["safe_mode"] is True
     assert "--disable-all-custom-nodes" in (suite.state / "logs" / "comfyui.log").read_text()
 
@@ -225,7 +225,7 @@ def test_an_ordinary_user_can_run_it_and_is_told_what_is_off(open_folder: Path) 
             **become,
         )
     try:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 90
         while status_of(f"http://127.0.0.1:{ports[0]}/healthz") != 200:
             assert process.poll() is None, (folder / "console.log").read_text()
             assert time.monotonic() < until, (folder / "console.log").read_text()
@@ -236,7 +236,7 @@ def test_an_ordinary_user_can_run_it_and_is_told_what_is_off(open_folder: Path) 
         )
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(15)
+        process.wait(30)
 
 
 def test_an_install_asked_for_while_the_volume_was_full_goes_on_when_there_is_room(
@@ -246,17 +246,18 @@ def test_an_install_asked_for_while_the_volume_was_full_goes_on_when_there_is_ro
     with mounted(open_folder) as volume:
         suite = new_suite(WORKSPACE=str(volume.root)).start()
         suite.workspace = volume.root
-        url = model_host.add("/a", data, throttle=2_000_000)
+        url = model_host.add("/a", data, throttle=1_000_000)
         file = {"url": url, "folder": "checkpoints", "name": "a.ckpt", "size_bytes": len(data)}
         suite.add_preset({"id": "A", "name": "A", "kind": "image", "description": "A.", "files": [file]})
         with suite.client() as client:
             assert client.post("/api/presets/A/install").status_code == 202
-            suite.wait_for(lambda: client.get("/api/presets/A/status").json()["progress"] > 10, "the start", 20)
+            suite.wait_for(lambda: client.get("/api/presets/A/status").json()["progress"] > 10, "the start", 60)
             volume.fault("full")
             suite.wait_for(
-                lambda: "no space" in (client.get("/api/presets/A/status").json()["error"] or ""), "the end", 20
+                lambda: "no space" in (client.get("/api/presets/A/status").json()["error"] or ""), "the end", 60
             )
             assert not (volume.root / "models" / "checkpoints" / "a.ckpt").exists()
+            model_host.behave("/a", throttle=None)
             volume.fault("none")
             suite.wait_for(lambda: client.get("/api/presets/A/status").json()["state"] == "installed", "it", 90)
         assert (volume.root / "models" / "checkpoints" / "a.ckpt").read_bytes() == data

@@ -66,7 +66,7 @@ def test_a_page_that_was_loaded_anew_goes_on_where_it_was(
     choose(models, sent_file)
     start(models)
     record = small_suite.workspace / "config" / "uploads"
-    small_suite.wait_for(lambda: any(b"0,\n" in file.read_bytes() for file in record.glob("*.json")), "a chunk", 20)
+    small_suite.wait_for(lambda: any(b"0,\n" in file.read_bytes() for file in record.glob("*.json")), "a chunk", 60)
     sent: list[str] = []
 
     def count(route: Route) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 from services.uploads import CHUNK_BYTES
+from tests.fakes import carriers
 from tests.running import RunningSuite
 
 MIB = 1024 * 1024
@@ -57,7 +59,7 @@ def open_chunk(suite: RunningSuite, client: httpx.Client, id_: str, number: int)
 
 
 def wait_until_done(suite: RunningSuite, client: httpx.Client, id_: str) -> None:
-    suite.wait_for(lambda: client.get(f"/api/uploads/{id_}").json()["state"] == "done", "the check", 30)
+    suite.wait_for(lambda: client.get(f"/api/uploads/{id_}").json()["state"] == "done", "the check", 60)
 
 
 def test_a_file_arrives_whole_in_chunks_sent_side_by_side(small_suite: RunningSuite, client: httpx.Client) -> None:
@@ -83,7 +85,7 @@ def test_what_comes_is_written_before_the_chunk_is_over(small_suite: RunningSuit
     data = small_suite.workspace / "models" / "loras" / "slow.ckpt.upload"
     with open_chunk(small_suite, client, begun["id"], 0) as connection:
         connection.sendall(piece(0)[: 8 * MIB])
-        small_suite.wait_for(lambda: data.stat().st_size >= 7 * MIB, "what was sent", 10)
+        small_suite.wait_for(lambda: data.stat().st_size >= 7 * MIB, "what was sent", 60)
         assert not any((small_suite.state / "nginx" / "body").rglob("*"))
         connection.sendall(piece(0)[8 * MIB :])
         assert connection.recv(1000).startswith(b"HTTP/1.1 200")
@@ -96,7 +98,7 @@ def test_a_line_that_breaks_costs_the_chunk_that_was_on_it(small_suite: RunningS
     put(client, begun["id"], 2)
     with open_chunk(small_suite, client, begun["id"], 0) as connection:
         connection.sendall(piece(0)[: 4 * MIB])
-        small_suite.wait_for(lambda: data.read_bytes()[: 3 * MIB] == piece(0)[: 3 * MIB], "what was sent", 10)
+        small_suite.wait_for(lambda: data.read_bytes()[: 3 * MIB] == piece(0)[: 3 * MIB], "what was sent", 60)
     assert begin(client, "broken.ckpt")["received"] == [[2, 3]]
     assert put(client, begun["id"], 0).json()["received"] == [[0, 1], [2, 3]]
     assert "request_failed" not in (small_suite.state / "logs" / "dashboard.log").read_text()
@@ -133,7 +135,7 @@ def test_a_dashboard_that_is_killed_goes_on_where_it_was(
         put(client, begun["id"], 2)
         client.post(f"/api/uploads/{begun['id']}/complete")
     target = small_suite.workspace / "models" / "loras" / name
-    small_suite.wait_for(lambda: target.exists(), "the file", 30)
+    small_suite.wait_for(lambda: target.exists(), "the file", 60)
     assert target.read_bytes() == DATA
 
 
@@ -145,9 +147,21 @@ def test_a_chunk_that_is_too_large_is_refused_as_json(client: httpx.Client) -> N
 
 
 def test_everything_else_stays_small(client: httpx.Client) -> None:
-    answer = client.post("/api/comfyui/execute", content=bytes(3 * MIB), headers={"Content-Type": "application/json"})
+    answer = client.post("/api/tokens/", content=bytes(3 * MIB), headers={"Content-Type": "application/json"})
     assert answer.status_code == 413
     assert answer.json()["error"]["message"] == "the body is larger than 2 MiB"
+
+
+def test_a_picture_that_carries_a_workflow_may_be_larger(client: httpx.Client) -> None:
+    graph = json.dumps({"nodes": [{"id": 1}]})
+    padding = carriers.png_chunk(b"iDLE", bytes(40 * MIB))
+    picture = carriers.png_file(padding, carriers.png_chunk(b"tEXt", f"workflow\0{graph}".encode()))
+    answer = client.post("/api/workflows/?name=large", content=picture)
+    assert (answer.status_code, answer.json()["nodes"]) == (201, 1)
+    assert client.delete("/api/workflows/large").is_success
+    for address in ("/api/workflows/?name=large", "/api/comfyui/execute"):
+        answer = client.post(address, content=picture + bytes(30 * MIB))
+        assert (answer.status_code, answer.json()["error"]["message"]) == (413, "the body is larger than 64 MiB")
 
 
 def test_a_refused_chunk_is_answered_although_it_was_still_coming(client: httpx.Client) -> None:

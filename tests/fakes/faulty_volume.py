@@ -148,7 +148,7 @@ def mounted(folder: Path, fault: str = "none") -> Iterator[MountedVolume]:
     control.write_text("none")
     process = subprocess.Popen([sys.executable, "-m", __name__, str(backing), str(root), str(control)])
     try:
-        until = time.monotonic() + 10
+        until = time.monotonic() + 30
         while not os.path.ismount(root):
             assert process.poll() is None, "the FUSE file system ended"
             assert time.monotonic() < until, "the FUSE file system was not mounted"

@@ -25,6 +25,8 @@ class FakeComfyUI:
         self.history: dict[str, dict[str, Any]] = {}
         self.object_info: dict[str, dict[str, Any]] = {}
         self.submitted: list[dict[str, Any]] = []
+        self.interrupted: list[str] = []
+        self.freed = 0
         # Answered instead of what the routes have to say.
         self.instead: Response | None = None
         self._number = 0
@@ -56,6 +58,7 @@ class FakeComfyUI:
             Route("/prompt", self._prompt, methods=["POST"]),
             Route("/queue", self._queue, methods=["GET", "POST"]),
             Route("/interrupt", self._interrupt, methods=["POST"]),
+            Route("/free", self._free, methods=["POST"]),
             Route("/history/{rest:path}", self._history),
             Route("/object_info/{rest:path}", self._object_info),
             Route("/system_stats", self._system_stats),
@@ -88,8 +91,15 @@ class FakeComfyUI:
         if self.instead is not None:
             return self.instead
         prompt_id = (await request.json())["prompt_id"]
+        self.interrupted.append(prompt_id)
         if any(row[1] == prompt_id for row in self.running):
             self.end(prompt_id, ["execution_interrupted", {"prompt_id": prompt_id}], status="error")
+        return Response()
+
+    async def _free(self, _request: Request) -> Response:
+        if self.instead is not None:
+            return self.instead
+        self.freed += 1
         return Response()
 
     async def _history(self, request: Request) -> Response:

@@ -6,7 +6,8 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from services import comfyui_socket
-from services.comfyui_socket import Connected, Disconnected, Event, Message, MimeType, Preview, events, parse
+from services.comfyui_socket import Connected, Disconnected, Event, Message, MimeType, Preview, events, events_of, parse
+from services.errors import ComfyUIUnavailable
 from tests.running import free_ports
 
 
@@ -131,3 +132,27 @@ async def test_previews_are_asked_for_with_their_metadata(server: Server) -> Non
 
 async def test_a_comfyui_that_is_not_there_is_waited_for(server: Server) -> None:
     assert await hear(free_ports(1)[0], 3) == [Disconnected()] * 3
+
+
+async def test_an_earlier_id_of_ours_is_listened_to_once_more(server: Server) -> None:
+    server.greeting = ['{"type": "executing", "data": {"node": "3"}}']
+    heard: list[Event] = []
+
+    async def listen() -> None:
+        async for event in events_of(server.port, "suite-old"):
+            heard.append(event)
+
+    with pytest.raises(ComfyUIUnavailable):
+        await listen()
+    assert heard == [Message("executing", {"node": "3"})]
+    assert server.client_ids == ["suite-old"]
+
+
+async def test_who_is_told_nothing_hangs_up_to_ask_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent(connection: ServerConnection) -> None:
+        await connection.wait_closed()
+
+    monkeypatch.setattr(comfyui_socket, "SILENCE_SECONDS", 0.05)
+    async with serve(silent, "127.0.0.1", 0) as listening:
+        port = next(iter(listening.sockets)).getsockname()[1]
+        assert [event async for event in events_of(port, "suite-old")] == []

@@ -144,3 +144,16 @@ def test_what_deleting_frees_is_what_keeps_no_other_name() -> None:
     # One of them is a symbolic link: there is one name to the file.
     b, c = named_so(B, 2), named_so(C, 2)
     assert removals.freed_bytes([c], [a, b, c]) == 0
+
+
+def test_what_a_workflow_lacked_is_kept_by_no_install_of_it() -> None:
+    lacking, other = installs.lacking("A", [B, C]), installs.lacking("B", [C])
+    seen = view(install(lacking), install(other), verified=here(B, C))
+    found = removals.of_preset(lacking, Catalogue([]), seen, {}, named(C))
+    assert (found.leaving, reasons(found)) == ((B.id,), {C.name: "needed by the workflow mine"})
+    assert removals.departed(Catalogue([]), seen) == []
+
+
+def test_the_same_files_are_the_same_install_whatever_it_is_called() -> None:
+    assert installs.lacking("A", [B, C]).id == installs.lacking("B", [C, B]).id
+    assert installs.lacking("A", [B]).id != installs.lacking("A", [C]).id

@@ -53,6 +53,17 @@ def test_every_template_of_the_package_is_read_without_a_problem(official: Templ
     assert official.count == len(LISTED) > 600
 
 
+def test_all_templates_are_listed_what_is_used_most_first() -> None:
+    found = Templates().summaries()
+    assert {one.name: (one.title, one.description) for one in found} == {
+        template["name"]: (template["title"], template.get("description", "")) for template in LISTED
+    }
+    assert [one.usage or 0 for one in found] == sorted(
+        (template.get("usage") or 0 for template in LISTED), reverse=True
+    )
+    assert {"image", "video", "audio", "3d"} <= {one.kind for one in found}
+
+
 def test_each_template_that_names_files_is_a_preset(
     official: TemplateSet, walked: dict[str, list[dict[str, str]]]
 ) -> None:

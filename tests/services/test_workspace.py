@@ -175,9 +175,9 @@ def test_the_tree_lists_parents_before_children(workspace: Workspace) -> None:
         assert not parent or parent in paths[:number], path
 
 
-def test_only_secrets_are_closed_to_everyone_else(workspace: Workspace) -> None:
+def test_only_secrets_and_runs_are_closed_to_everyone_else(workspace: Workspace) -> None:
     closed = [folder.path for folder in workspace.folders(KNOWN_FOLDERS) if folder.mode & 0o077 == 0]
-    assert closed == ["config/secrets"]
+    assert closed == ["config/runs", "config/runs/prompts", "config/secrets"]
 
 
 def test_a_file_is_written_whole(tmp_path: Path) -> None:

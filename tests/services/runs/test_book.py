@@ -1,14 +1,16 @@
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from services import runs
 from services.comfyui_socket import Connected, Disconnected, Message, Preview
-from services.errors import ComfyUIUnavailable, NotFound, WorkflowRefused
-from services.runs import KEEP_RUNS, Change, QueueItem, Run, RunBook
+from services.errors import ComfyUIUnavailable, Conflict, NotFound, WorkflowRefused
+from services.runs import Change, Content, QueueItem, Run, RunBook, RunRecord, RunState, records
+from services.runs import book as runs
+from services.runs.expected import shape_of
 from tests.services.fake_comfyui import FakeComfyUI
 
 PROMPT: dict[str, dict[str, Any]] = {
@@ -19,12 +21,42 @@ PROMPT: dict[str, dict[str, Any]] = {
 }
 
 
+class Memory:
+    """A keeper whose volume is a dictionary."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, RunRecord] = {}
+        self.contents: dict[str, Content] = {}
+
+    async def put(self, record: RunRecord, content: bytes | None) -> None:
+        self.put_later(record, content)
+
+    def put_later(self, record: RunRecord, content: bytes | None = None) -> None:
+        self.records[record.run.prompt_id] = record
+        if content is not None:
+            self.contents[record.run.prompt_id] = msgspec.json.decode(content, type=Content)
+
+    def drop(self, prompt_ids: list[str]) -> None:
+        for prompt_id in prompt_ids:
+            del self.records[prompt_id]
+
+    async def content(self, prompt_id: str) -> Content:
+        return self.contents[prompt_id]
+
+
 class Book(RunBook):
     """Remembers what it told others."""
 
-    def __init__(self, fake: FakeComfyUI) -> None:
+    def __init__(self, fake: FakeComfyUI, keeper: "Memory | None" = None, start: float | None = None) -> None:
         self.told: list[tuple[Change, Run | None]] = []
-        super().__init__(fake.comfyui(), lambda change, run: self.told.append((change, run)))
+        self.start = start
+        super().__init__(
+            fake.comfyui(),
+            lambda change, run: self.told.append((change, run)),
+            keeper,
+            lambda: self.start,
+            "our pod",
+        )
 
     def endings(self) -> list[Run]:
         return [run for change, run in self.told if change == "finished" and run is not None]
@@ -375,6 +407,46 @@ async def test_a_run_that_someone_took_out_of_the_queue_is_interrupted(book: Boo
     assert (book.get(run.prompt_id).state, book.get(run.prompt_id).error) == ("interrupted", None)
 
 
+async def test_a_run_that_waited_is_lost_when_comfyui_restarted(book: Book, fake: FakeComfyUI) -> None:
+    id_ = (await book.submit(PROMPT, "A title")).prompt_id
+    await book.handle(Disconnected())
+    fake.restart()
+    await book.handle(Connected("again"))
+    assert (book.get(id_).state, book.get(id_).error) == ("lost", "ComfyUI restarted before this ran")
+
+
+async def test_a_run_that_was_taken_out_while_nobody_listened_is_interrupted(fake: FakeComfyUI) -> None:
+    book = Book(fake, start=100.0)
+    await book.handle(Connected("client"))
+    id_ = (await book.submit(PROMPT, "A title")).prompt_id
+    await book.handle(Disconnected())
+    fake.pending.clear()
+    await book.handle(Connected("again"))
+    assert book.get(id_).state == "interrupted"
+
+
+async def test_runs_are_lost_as_soon_as_another_comfyui_is_started(fake: FakeComfyUI) -> None:
+    book = Book(fake, start=100.0)
+    await book.handle(Connected("client"))
+    id_ = await running(book, fake)
+    waiting = (await book.submit(PROMPT, "A title")).prompt_id
+    fake.instead = PlainTextResponse("502", 502)
+    await book.handle(Disconnected())
+    assert book.get(id_).state == "running"
+    book.start = 200.0
+    await book.handle(Disconnected())
+    assert (book.get(id_).state, book.get(waiting).state) == ("lost", "lost")
+    assert book.told[-1] == ("queue", None)
+
+
+async def test_a_run_whose_end_was_removed_from_the_history_is_lost(book: Book, fake: FakeComfyUI) -> None:
+    id_ = await running(book, fake)
+    fake.restart()
+    await book.catch_up()
+    assert book.get(id_).state == "lost"
+    assert "history was emptied" in str(book.get(id_).error)
+
+
 async def test_nothing_ends_while_comfyui_does_not_answer(book: Book, fake: FakeComfyUI) -> None:
     id_ = await running(book, fake)
     fake.instead = PlainTextResponse("503", 503)
@@ -489,9 +561,12 @@ async def test_the_newest_run_comes_first(book: Book) -> None:
     assert [run.prompt_id for run in book.recent()] == ids[::-1]
 
 
-async def test_old_runs_are_forgotten_and_waiting_ones_never(book: Book, fake: FakeComfyUI) -> None:
+async def test_old_runs_are_forgotten_and_waiting_ones_never(
+    book: Book, fake: FakeComfyUI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "KEEP_RUNS", 20)
     waiting = (await book.submit(PROMPT, "waiting")).prompt_id
-    for number in range(KEEP_RUNS + 10):
+    for number in range(30):
         fake.enqueue(f"old-{number}", PROMPT)
         await book.catch_up()
         fake.pending.pop()
@@ -499,6 +574,208 @@ async def test_old_runs_are_forgotten_and_waiting_ones_never(book: Book, fake: F
         await book.catch_up()
     known = [run.prompt_id for run in book.recent()]
     assert waiting in known
-    assert len(known) <= KEEP_RUNS + 1
+    assert len(known) <= 21
     assert "old-0" not in known
-    assert f"old-{KEEP_RUNS + 9}" in known
+    assert "old-29" in known
+
+
+async def test_a_run_is_recorded_when_it_was_accepted_and_when_it_is_over(fake: FakeComfyUI) -> None:
+    memory = Memory()
+    book = Book(fake, memory, start=100.0)
+    await book.handle(Connected("client"))
+    graph: dict[str, Any] = {"nodes": [], "links": []}
+    run = await book.submit(PROMPT, "A title", workflow="mine", graph=graph)
+    kept = memory.records[run.prompt_id]
+    assert (kept.run.state, kept.run.workflow, kept.pod, kept.comfyui) == ("pending", "mine", "our pod", 100.0)
+    assert memory.contents[run.prompt_id] == Content(PROMPT, graph)
+    assert fake.submitted[0]["extra_data"]["extra_pnginfo"] == {"workflow": graph}
+    fake.end(run.prompt_id)
+    fake.pending.clear()
+    await book.catch_up()
+    assert memory.records[run.prompt_id].run.state == "success"
+    document = await book.document(run.prompt_id)
+    assert (document.prompt, document.graph) == (PROMPT, graph)
+
+
+async def test_a_refused_run_is_not_recorded(fake: FakeComfyUI) -> None:
+    book = Book(fake, memory := Memory())
+    await book.handle(Connected("client"))
+    fake.instead = JSONResponse({"error": {"message": "Prompt has no outputs"}, "node_errors": {}}, 400)
+    with pytest.raises(WorkflowRefused):
+        await book.submit(PROMPT, "A title")
+    assert memory.records == {}
+
+
+async def test_a_run_of_the_editor_is_recorded_with_its_graph(fake: FakeComfyUI) -> None:
+    book = Book(fake, memory := Memory())
+    graph: dict[str, Any] = {"nodes": [], "links": []}
+    fake.enqueue("theirs", PROMPT, extra_pnginfo={"workflow": graph})
+    await book.handle(Connected("client"))
+    assert memory.records["theirs"].run.title == "ComfyUI editor"
+    assert memory.contents["theirs"] == Content(PROMPT, graph)
+
+
+async def test_a_prompt_that_is_too_large_is_run_and_not_kept(
+    fake: FakeComfyUI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "MAX_CONTENT_BYTES", 50)
+    book = Book(fake, memory := Memory())
+    await book.handle(Connected("client"))
+    run = await book.submit(PROMPT, "A title")
+    assert (run.state, run.can_run_again) == ("pending", False)
+    assert memory.records[run.prompt_id].run.can_run_again is False
+    assert memory.contents == {}
+
+
+async def test_a_run_that_is_over_can_be_forgotten(fake: FakeComfyUI) -> None:
+    book = Book(fake, memory := Memory())
+    await book.handle(Connected("client"))
+    id_ = await running(book, fake)
+    with pytest.raises(Conflict, match="not over"):
+        book.forget(id_)
+    fake.end(id_)
+    await book.catch_up()
+    book.forget(id_)
+    assert (book.recent(), memory.records) == ((), {})
+    with pytest.raises(NotFound):
+        book.forget(id_)
+
+
+async def test_the_run_that_made_an_output_is_known(book: Book, fake: FakeComfyUI) -> None:
+    id_ = await running(book, fake)
+    images = [{"filename": "a b.png", "subfolder": "images", "type": "output"}]
+    fake.end(id_, outputs={"4": {"images": images}})
+    await book.catch_up()
+    assert book.of_output("images/a b.png") == book.get(id_)
+    assert book.of_output("images/other.png") is None
+
+
+# What was there before the dashboard
+
+
+def record(
+    prompt_id: str, state: RunState, *, pod: str = "our pod", at: float = 1.0, comfyui: float = 100.0
+) -> RunRecord:
+    run = Run(prompt_id, "Remembered", state, 4, submitted_at=at, workflow="mine")
+    return RunRecord(run, pod, comfyui)
+
+
+async def test_a_remembered_run_that_still_runs_is_followed_on(fake: FakeComfyUI) -> None:
+    book = Book(fake, start=100.0)
+    fake.enqueue("a", PROMPT)
+    fake.start("a")
+    book.take([record("a", "running")], {"a": Content(PROMPT)})
+    await book.handle(Connected("client"))
+    run = await tell(book, "a", ("executing", {"node": "2"}), ("progress", {"value": 1, "max": 2}))
+    assert (run.state, run.title, run.workflow, run.node_class) == ("running", "Remembered", "mine", "KSampler")
+    fake.end("a")
+    await book.catch_up()
+    assert book.get("a").state == "success"
+
+
+@pytest.mark.parametrize(
+    ("state", "comfyui", "becomes"),
+    [("running", 90.0, "lost"), ("pending", 90.0, "lost"), ("pending", 100.0, "interrupted")],
+)
+async def test_a_remembered_run_that_comfyui_knows_no_more_is_over(
+    state: RunState, comfyui: float, becomes: RunState, fake: FakeComfyUI
+) -> None:
+    book = Book(fake, start=100.0)
+    book.take([record("a", state, comfyui=comfyui)], {"a": Content(PROMPT)})
+    await book.handle(Connected("client"))
+    assert book.get("a").state == becomes
+
+
+async def test_what_the_queue_told_first_gets_the_title_that_was_remembered(fake: FakeComfyUI) -> None:
+    book = Book(fake, start=100.0)
+    fake.enqueue("a", PROMPT)
+    await book.handle(Connected("client"))
+    book.take([record("a", "pending")], {"a": Content(PROMPT)})
+    assert (book.get("a").title, book.get("a").workflow, book.get("a").position) == ("Remembered", "mine", 1)
+
+
+async def test_runs_of_another_pod_are_shown_and_left_alone(fake: FakeComfyUI) -> None:
+    book = Book(fake, memory := Memory(), start=100.0)
+    book.take([record("theirs", "running", pod="another")], {})
+    await book.handle(Connected("client"))
+    assert (book.get("theirs").state, book.queue().running, memory.records) == ("running", (), {})
+    with pytest.raises(Conflict, match="another machine"):
+        await book.cancel("theirs")
+    book.take([record("theirs", "success", pod="another")], {})
+    assert book.get("theirs").state == "success"
+    book.take([], {})
+    assert book.recent() == ()
+
+
+async def test_remembered_runs_stand_behind_newer_ones(book: Book) -> None:
+    id_ = (await book.submit(PROMPT, "new")).prompt_id
+    book.take([record("old", "success", at=1.0), record("older", "success", at=0.5)], {})
+    assert [run.prompt_id for run in book.recent()] == [id_, "old", "older"]
+
+
+async def test_the_socket_of_an_earlier_dashboard_is_an_orphan_while_its_run_runs(fake: FakeComfyUI) -> None:
+    book = Book(fake, start=100.0)
+    fake.enqueue("a", PROMPT, client_id="suite-old")
+    fake.enqueue("b", PROMPT, client_id="the editor's")
+    await book.handle(Connected("suite-new"))
+    orphans = [book.orphan]
+    fake.start("a")
+    await book.catch_up()
+    orphans.append(book.orphan)
+    fake.end("a")
+    fake.start("b")
+    await book.catch_up()
+    orphans.append(book.orphan)
+    assert orphans == [None, "suite-old", None]
+
+
+# How long it will take
+
+
+async def test_a_run_like_an_earlier_one_says_how_long_it_will_take(book: Book, fake: FakeComfyUI) -> None:
+    book._expected.learn(shape_of(PROMPT), {"1": 10.0, "2": 20.0, "3": 30.0})
+    id_ = await running(book, fake)
+    assert book.get(id_).eta_seconds == pytest.approx(60.0, abs=2.0)
+    await tell(book, id_, ("executing", {"node": "1"}))
+    run = await tell(book, id_, ("executing", {"node": "2"}))
+    assert run.eta_seconds == pytest.approx(50.0, abs=5.0)
+
+
+async def test_a_run_like_no_other_does_not_say_how_long_it_will_take(book: Book, fake: FakeComfyUI) -> None:
+    assert book.get(await running(book, fake)).eta_seconds is None
+
+
+async def test_what_a_run_took_is_remembered_with_it(fake: FakeComfyUI, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("services.runs.following.time.monotonic", lambda: now[0])
+    book = Book(fake, memory := Memory())
+    await book.handle(Connected("client"))
+    id_ = await running(book, fake)
+    await tell(book, id_, ("executing", {"node": "2"}))
+    now[0] += 7.0
+    await tell(book, id_, ("executing", {"node": "4"}))
+    now[0] += 2.0
+    fake.end(id_)
+    await book.catch_up()
+    assert memory.records[id_].node_seconds == {"2": 7.0, "4": 2.0}
+
+
+async def test_nodes_are_known_from_progress_alone(book: Book, fake: FakeComfyUI) -> None:
+    """As of a prompt without a client id, whose other events are sent to nobody."""
+    id_ = await running(book, fake)
+    nodes = {
+        "1": {"state": "finished", "value": 1, "max": 1},
+        "2.0.7": {"state": "running", "value": 3, "max": 20, "display_node_id": "2"},
+    }
+    run = await tell(book, id_, ("progress_state", {"nodes": nodes}))
+    assert (run.node_id, run.node_class, run.step, run.steps, run.nodes_done) == ("2", "KSampler", 3, 20, 1)
+
+
+async def test_cancelling_what_has_just_ended_leaves_the_next_one_alone(book: Book, fake: FakeComfyUI) -> None:
+    id_ = await running(book, fake)
+    next_ = (await book.submit(PROMPT, "next")).prompt_id
+    fake.end(id_)
+    fake.start(next_)
+    await book.cancel(id_)
+    assert (book.get(id_).state, book.get(next_).state) == ("success", "running")
+    assert fake.interrupted == []
