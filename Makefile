@@ -17,7 +17,7 @@ VENV := .build/venv/bin
 PROVISION := @$(PYTHON) -m provision
 WITH_COMFYUI := @set -a; . ./.build/comfyui.env; exec
 
-.PHONY: help run test test-faults-downloads lint types check presets-check bench bench-downloads image image-test image-run frontend comfyui packages lock audit licences clean
+.PHONY: help run test test-faults-downloads conversion-check lint types check presets-check bench bench-downloads image image-test image-run frontend comfyui packages lock audit licences clean
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 27
 
@@ -36,6 +36,10 @@ test-faults-downloads:  ## every fault of a download, and a hundred kills: ARGS=
 	$(PROVISION) test
 	$(WITH_COMFYUI) $(VENV)/python -m pytest tests/faults tests/services/downloads tests/worker/test_surviving.py -m 'long or not long'
 	$(WITH_COMFYUI) $(VENV)/python -m tests.faults $(ARGS)
+
+conversion-check:  ## our conversion of workflows beside the editor's own: ARGS='--templates flux_schnell --verbose'
+	$(PROVISION) conversion-check
+	$(WITH_COMFYUI) $(VENV)/python -m tests.conversion $(ARGS)
 
 lint:  ## ruff: rules and format
 	$(PROVISION) lint
