@@ -5,9 +5,20 @@ import { attempt, call } from './api.js'
 import { bytesText } from './formats.js'
 import { applyDownload } from './stores.js'
 import { refresh, visit } from './refresh.js'
+import { actions } from './suite.js'
 import { toast } from './toasts.js'
 
 const dialog = () => document.getElementById('add-model')
+
+/** Opens the dialog; with the folder and the name that a file has to have, whatever the host says of it. */
+export function openAddition({ folder = '', name = '' }) {
+  const form = dialog().querySelector('form')
+  form.reset()
+  form.dataset.wanted = name
+  form.elements.folder.value = folder
+  form.elements.name.value = name
+  dialog().showModal()
+}
 
 data('addition', () => ({
   text: '',
@@ -16,7 +27,6 @@ data('addition', () => ({
   token: false,
   filled: {},
   get way() { return this.page || this.token },
-  open() { dialog().showModal() },
   close() { dialog().close() },
   async lookUp({ target }) {
     const { form, value } = target
@@ -30,6 +40,7 @@ data('addition', () => ({
     this.refuse(found?.trouble)
     for (const key of ['folder', 'name']) {
       const field = form.elements[key]
+      if (form.dataset.wanted && field.value) continue
       // What the host said of another address does not hold for this one; what the visitor chose does.
       if (found?.[key] || field.value === this.filled[key]) field.value = this.filled[key] = found?.[key] ?? ''
     }
@@ -56,3 +67,5 @@ data('addition', () => ({
     })
   },
 }))
+
+actions.addModel = () => openAddition({})

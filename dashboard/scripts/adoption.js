@@ -1,8 +1,6 @@
-// Files that were copied in by hand: asks for their digests, and shows how far that is.
+// Files that were copied in by hand and whose digests are computed: how far that is, and how it ended.
 
-import { data, store } from './alpine.js'
-import { attempt, call } from './api.js'
-import { bytesText, shortName, speedText } from './formats.js'
+import { store } from './alpine.js'
 import { refresh } from './refresh.js'
 import { toast } from './toasts.js'
 
@@ -21,23 +19,3 @@ function ended({ failed }) {
   else toast('Every file is checked.', { tone: 'ok' })
   refresh('models', 'presets')
 }
-
-data('adoption', () => ({
-  get idle() { return !adoption.status },
-  get part() { return adoption.status && adoption.status.bytes_done / (adoption.status.bytes_total || 1) },
-  get text() {
-    if (!adoption.status) return ''
-    const { file, files_left: left, bytes_done: done, bytes_total: total, bytes_per_second: speed } = adoption.status
-    const what = file ? shortName(file.name) : ''
-    return `Checking ${what} · ${bytesText(done)} / ${bytesText(total)} · ${speedText(speed)} · ${left} left`
-  },
-  async check({ currentTarget: button }) {
-    await attempt(button, async () => {
-      const { queued } = await call('POST', '/api/models/adopt', { all: true })
-      if (!queued) toast('Every file was checked already.')
-    })
-  },
-  async stop({ currentTarget: button }) {
-    await attempt(button, () => call('DELETE', '/api/models/adopt'))
-  },
-}))

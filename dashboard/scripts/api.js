@@ -12,10 +12,11 @@ class ApiError extends Error {
   }
 }
 
-/** Sends JSON and returns the JSON of the answer; throws ApiError for a refusal. */
+/** Sends JSON, or a file as it is, and returns the JSON of the answer; throws ApiError for a refusal. */
 export async function call(method, path, body) {
-  const headers = body === undefined ? {} : { 'Content-Type': 'application/json' }
-  const response = await fetch(path, { method, headers, body: JSON.stringify(body) })
+  const isFile = body instanceof Blob
+  const headers = body === undefined ? {} : { 'Content-Type': isFile ? 'application/octet-stream' : 'application/json' }
+  const response = await fetch(path, { method, headers, body: isFile ? body : JSON.stringify(body) })
   const answer = await response.json().catch(() => ({}))
   if (response.status === 401) signIn()
   if (!response.ok) throw new ApiError(response.status, answer.error)
@@ -40,7 +41,7 @@ export async function attempt(button, task) {
 }
 
 // A name at the start, such as owner/model, is left as it is.
-const sentence = (text) => text.replace(/^[a-z]+ /, (word) => word[0].toUpperCase() + word.slice(1))
+export const sentence = (text) => text.replace(/^[a-z]+ /, (word) => word[0].toUpperCase() + word.slice(1))
 
 function fail(error, retry) {
   if (error.status === 401) return

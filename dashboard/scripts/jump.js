@@ -5,7 +5,7 @@ import { call } from './api.js'
 import { visit } from './refresh.js'
 
 const SHOWN = 8
-const PAGES = [['Home', '/', 'g h'], ['Presets', '/presets', 'g p'], ['Models', '/models', 'g m'], ['Workflows', '/workflows', 'g w'], ['Settings', '/settings', 'g s']]
+const PAGES = [['Home', '/', 'g h'], ['Presets', '/presets', 'g p'], ['Models', '/models', 'g m'], ['Workflows', '/workflows', 'g w'], ['Outputs', '/outputs', 'g o'], ['Settings', '/settings', 'g s']]
   .map(([text, href, note]) => ({ text, href, note }))
 
 export function openJump() {

@@ -4,7 +4,7 @@ import { openJump } from './jump.js'
 import { visit } from './refresh.js'
 
 const SEQUENCE_MS = 1000
-const PAGES = { h: '/', p: '/presets', m: '/models', w: '/workflows', s: '/settings' }
+const PAGES = { h: '/', p: '/presets', m: '/models', w: '/workflows', o: '/outputs', s: '/settings' }
 let pressedG = 0
 
 const typing = (element) => element.matches('input:not([type="checkbox"]), textarea, select, dialog *')

@@ -5,6 +5,7 @@ import { attempt, call } from './api.js'
 import { confirmed } from './confirm.js'
 import { bytesText } from './formats.js'
 import { refresh } from './refresh.js'
+import { actions } from './suite.js'
 import { toast } from './toasts.js'
 
 data('models', () => ({
@@ -66,3 +67,16 @@ data('models', () => ({
     })
   },
 }))
+
+const unite = (button) => attempt(button, async () => {
+  let freed = 0
+  const { groups } = await call('GET', '/api/models/duplicates')
+  for (const [done, { sha256 }] of groups.entries()) {
+    button.textContent = `${done} of ${groups.length}`
+    freed += (await call('POST', '/api/models/duplicates', { sha256 })).freed_bytes
+  }
+  toast(`Freed ${bytesText(freed)}.`)
+  refresh('models')
+})
+
+Object.assign(actions, { unite })

@@ -1,6 +1,12 @@
-// The list of presets: filters by text, kind, memory and state, without asking the server.
+// The list of presets: filters by text, kind, memory and state, without asking the server. Beside it the detail of one.
 
 import { data } from './alpine.js'
+import { api, attempt, call } from './api.js'
+import { confirmed } from './confirm.js'
+import { bytesText } from './formats.js'
+import { refresh, visitDetail } from './refresh.js'
+import { actions, count } from './suite.js'
+import { toast } from './toasts.js'
 
 data('presets', () => ({
   words: [],
@@ -74,3 +80,33 @@ document.addEventListener('htmx:after:swap', ({ detail }) => {
   if (detail.ctx.select !== '#detail' || detail.ctx.swap === 'outerMorph') return
   document.getElementById('detail-title')?.focus({ preventScroll: true })
 })
+
+const uninstall = (button, { id, title }) => attempt(button, async () => {
+  const path = api`/api/presets/${id}`
+  const { removed, kept, freed_bytes: freed } = await call('DELETE', `${path}?dry_run=true`)
+  const agreed = await confirmed({
+    title: `Uninstall ${title}?`,
+    text: `Removes ${count(removed.length, 'file')}, frees ${bytesText(freed)}.${kept.length ? ` Keeps ${count(kept.length, 'file')}.` : ''}`,
+    items: [...removed.map((name) => ({ name, note: '' })), ...kept.map(({ name, reason }) => ({ name, note: `kept: ${reason}` }))],
+    label: 'Uninstall',
+  })
+  if (!agreed) return
+  const done = await call('DELETE', path)
+  const stays = done.kept.length ? `, kept ${count(done.kept.length, 'file')} that something else needs` : ''
+  toast(`Removed ${count(done.removed.length, 'file')}, ${bytesText(done.freed_bytes)}${stays}.`)
+  refresh('downloads', 'presets', 'models')
+})
+
+const useFile = (button, { id, folder, name }) => attempt(button, async () => {
+  await call('POST', api`/api/models/${id}/place`, { folder, name })
+  toast(`${name} is in ${folder} now, and takes no more space.`)
+  refresh('*')
+})
+
+function detail(link, data, event) {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return
+  event.preventDefault()
+  visitDetail(link.pathname)
+}
+
+Object.assign(actions, { detail, uninstall, useFile })

@@ -10,7 +10,8 @@ let timer = 0
 
 const here = () => location.pathname + location.search
 
-/** Fetches the regions of `topics` again; "*" means all of them, "#id" that element. */
+/** Fetches the regions of `topics` again; "*" means all of them, "#id" that element. What fetches for itself hears
+ * "suite:stale" with the topics. */
 export function refresh(...topics) {
   for (const topic of topics) wanted.add(topic)
   timer ||= setTimeout(fetchRegions, DELAY_MS)
@@ -18,6 +19,7 @@ export function refresh(...topics) {
 
 async function fetchRegions() {
   const region = (topic) => (topic[0] === '#' ? topic : `[data-live~="${topic}"]`)
+  document.dispatchEvent(new CustomEvent('suite:stale', { detail: new Set(wanted) }))
   const selector = wanted.has('*') ? '[data-live]' : [...wanted].map(region).join()
   wanted.clear()
   const regions = [...document.querySelectorAll(selector)].map(({ id }) => `#${id}:outerMorph`)

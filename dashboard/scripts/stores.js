@@ -74,7 +74,8 @@ const handlers = {
   snapshot(data) {
     if (data.channel === 'downloads') allDownloads(data.downloads)
     else if (data.channel === 'queue') queue([...data.running, ...data.recent], data)
-    else system_status(data.status)
+    else if (data.channel === 'system') system_status(data.status)
+    else tellOutputs(data) // what appeared since the page was rendered
   },
   adoption_progress: applyAdoption,
   download_progress: applyDownload,
@@ -86,6 +87,7 @@ const handlers = {
     refresh('queue')
   },
   system_status,
+  outputs_changed,
   error: ({ message }) => console.warn(message),
 }
 
@@ -141,6 +143,13 @@ function queue(list, { running, pending }) {
 
 const ids = (list) => list.map((item) => item.prompt_id).join(' ')
 const sorted = (shape) => shape.split('|').slice(0, 2).map((part) => part.split(' ').sort().join(' ')).join('|')
+
+const tellOutputs = (data) => document.dispatchEvent(new CustomEvent('suite:outputs', { detail: data }))
+
+function outputs_changed(data) {
+  refresh('outputs')
+  tellOutputs(data)
+}
 
 let askedFor = ''
 

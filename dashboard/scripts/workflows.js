@@ -1,60 +1,84 @@
-// The workflows page: uploading, deleting with a way back, and what keeps a workflow from running.
+// The list of workflows: any file that carries one is taken, chosen or dropped anywhere on the page.
 
-import { data, store } from './alpine.js'
+import { data } from './alpine.js'
 import { api, attempt, call } from './api.js'
-import { refresh } from './refresh.js'
+import { chosen } from './confirm.js'
+import { refresh, visit } from './refresh.js'
+import { count } from './suite.js'
 import { toast } from './toasts.js'
 
-const STATES = { queued: 'Queued', downloading: 'Downloading', verifying: 'Verifying', installed: 'Installed', failed: 'The download failed' }
-
-const statusOf = (id) => store('downloads').byId[id]
-
-async function save(name, workflow) {
-  await call('PUT', api`/api/workflows/${name}`, workflow)
-  refresh('workflows')
-}
+const COPIES = 99
 
 data('workflows', () => ({
-  get problem() { return store('problem').current },
-  get advice() {
-    const ids = this.problem.rows.flatMap((row) => row.presets)
-    if (!ids.length) return ''
-    return ids.every((id) => statusOf(id)?.state === 'installed') ? 'Everything is here now.' : 'Run again when the installs are done.'
+  over: false,
+  sending: '',
+  listeners: {},
+  init() {
+    let depth = 0 // every element that is crossed says that it was entered and left
+    const carries = ({ dataTransfer }) => dataTransfer?.types.includes('Files')
+    this.listeners = {
+      dragenter: (event) => { if (carries(event)) { depth += 1; this.over = true } },
+      dragleave: (event) => { if (carries(event)) { depth -= 1; this.over = depth > 0 } },
+      dragover: (event) => { if (carries(event)) event.preventDefault() },
+      drop: (event) => {
+        if (!carries(event)) return
+        event.preventDefault()
+        depth = 0
+        this.over = false
+        this.send([...event.dataTransfer.files])
+      },
+    }
+    for (const [name, listener] of Object.entries(this.listeners)) addEventListener(name, listener)
   },
-  dismiss() { store('problem').current = null },
-  installLabel: (id) => `Install ${id}`,
-  settled(id) { return Boolean(STATES[statusOf(id)?.state]) && statusOf(id).state !== 'failed' },
-  verdict({ presets, text }) {
-    const statuses = presets.map(statusOf).filter((status) => STATES[status?.state])
-    const { state, progress } = statuses.find((status) => status.state !== 'failed') ?? statuses[0] ?? {}
-    if (state) return state === 'downloading' ? `Downloading, ${Math.floor(progress)}%` : STATES[state]
-    return presets.length ? 'A preset has it' : text
+  destroy() {
+    for (const [name, listener] of Object.entries(this.listeners)) removeEventListener(name, listener)
   },
-  upload({ target: input }) {
-    const [file] = input.files
-    if (!file) return
-    attempt(null, async () => {
-      const name = file.name.replace(/\.json$/i, '')
-      await save(name, await parsed(file))
-      toast(`${name} is saved.`, { tone: 'ok' })
-    })
+  filter(event) { event.target.form.requestSubmit() },
+  choose({ target: input }) {
+    this.send([...input.files])
     input.value = '' // so that the same file, mended, can be chosen again
   },
-  remove({ currentTarget: button }) {
-    const { name } = button.dataset
-    attempt(button, async () => {
-      const workflow = await call('GET', api`/api/workflows/${name}`)
-      await call('DELETE', api`/api/workflows/${name}`)
-      refresh('workflows')
-      toast(`Deleted ${name}.`, { label: 'Undo', action: () => attempt(null, () => save(name, workflow)) })
-    })
+  async send(files) {
+    const saved = []
+    for (const file of files) {
+      this.sending = `Reading ${file.name}…`
+      saved.push(await attempt(null, () => keep(file)))
+    }
+    this.sending = ''
+    const names = saved.filter(Boolean).map(({ name }) => name)
+    if (files.length === 1 && names.length) return visit(api`/workflows/${names[0]}`)
+    if (names.length) toast(`${count(names.length, 'workflow')} saved.`, { tone: 'ok' })
+    return refresh('workflows')
   },
 }))
 
-async function parsed(file) {
-  try {
-    return JSON.parse(await file.text())
-  } catch {
-    throw Object.assign(new Error(`Not a JSON file: ${file.name}`), { status: 400 })
-  }
+const nameOf = (file) => file.replace(/\.[^.]+$/, '').replace(/[\\/:*?"<>|\u0000-\u001f]/g, ' ').replace(/^[.\s]+|[.\s]+$/g, '').slice(0, 100) || 'workflow'
+
+/** Saves the workflow in `file`, asking where its name is taken; null when that was answered with neither. */
+async function keep(file) {
+  const name = nameOf(file.name)
+  const saved = await post(file, name)
+  if (saved) return saved
+  const answer = await chosen({
+    title: `${name} is there already`,
+    text: 'A workflow of yours has this name. Replacing it cannot be undone.',
+    label: 'Replace',
+    others: [{ label: 'Keep both', value: 'both' }],
+  })
+  if (answer === 'yes') return call('POST', api`/api/workflows/?name=${name}&overwrite=1`, file)
+  return answer === 'both' ? keepBoth(file, name) : null
 }
+
+async function keepBoth(file, name) {
+  for (let number = 2; number <= COPIES; number += 1) {
+    const saved = await post(file, `${name} ${number}`)
+    if (saved) return saved
+  }
+  throw Object.assign(new Error(`There are ${COPIES} workflows of that name: rename some.`), { status: 409 })
+}
+
+/** null: the name is taken. */
+const post = (file, name) => call('POST', api`/api/workflows/?name=${name}`, file).catch((error) => {
+  if (error.status !== 409) throw error
+  return null
+})

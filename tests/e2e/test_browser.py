@@ -121,7 +121,7 @@ def test_a_phone_shows_every_page_without_scrolling_sideways(suite: RunningSuite
     context = chromium.new_context(viewport={"width": 360, "height": 780}, has_touch=True, is_mobile=True)
     page = context.new_page()
     sign_in(page, suite)
-    for path in ("/", "/presets", "/presets/WAN_22_5B_TIV2", "/models", "/workflows", "/settings"):
+    for path in ("/", "/presets", "/presets/WAN_22_5B_TIV2", "/models", "/workflows", "/outputs", "/settings"):
         page.goto(suite.address + path)
         look(page, f"phone{path.replace('/', '-')}")
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, path

@@ -1,0 +1,4 @@
+import '../downloads.js'
+import '../progress.js'
+import '../services.js'
+import '../telemetry.js'

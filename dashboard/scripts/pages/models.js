@@ -1,0 +1,4 @@
+import '../addition.js'
+import '../checking.js'
+import '../models.js'
+import '../uploads.js'

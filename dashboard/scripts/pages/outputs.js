@@ -1,0 +1,2 @@
+import '../outputs.js'
+import '../picture.js'

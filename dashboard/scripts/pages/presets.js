@@ -1,0 +1,3 @@
+import '../planned.js'
+import '../presets.js'
+import '../progress.js'

@@ -1,0 +1,2 @@
+import '../credentials.js'
+import '../tokens.js'

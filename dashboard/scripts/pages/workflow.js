@@ -1,0 +1,4 @@
+import '../addition.js'
+import '../check.js'
+import '../form.js'
+import '../workflow.js'

@@ -1,0 +1,2 @@
+import '../workflow.js'
+import '../workflows.js'

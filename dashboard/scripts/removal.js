@@ -1,0 +1,30 @@
+// Deleting what ComfyUI made: the files of cells of the gallery.
+
+import { attempt, call } from './api.js'
+import { confirmed } from './confirm.js'
+import { bytesText } from './formats.js'
+import { count } from './suite.js'
+import { toast } from './toasts.js'
+
+const NAMES_SHOWN = 20
+
+/** Deletes the files of `cells` when that is agreed to; resolves to whether it was done. */
+export async function removeOutputs(button, cells) {
+  const items = cells.slice(0, NAMES_SHOWN).map(({ dataset }) => ({ name: dataset.name, note: bytesText(Number(dataset.size)) }))
+  const agreed = await confirmed({
+    title: `Delete ${count(cells.length, 'file')}?`,
+    text: `They are removed from the volume for good.${cells.length > NAMES_SHOWN ? ` The first ${NAMES_SHOWN} of them:` : ''}`,
+    items,
+    label: 'Delete',
+    word: cells.length > 1 ? 'delete' : '',
+  })
+  if (!agreed) return false
+  return attempt(button, async () => {
+    const paths = cells.map(({ dataset }) => dataset.path)
+    const answer = await call('DELETE', '/api/outputs/', { paths })
+    const gone = new Set([...answer.removed, ...answer.not_found])
+    for (const cell of cells) if (gone.has(cell.dataset.path)) cell.remove()
+    toast(`Deleted ${count(answer.removed.length, 'file')}, freed ${bytesText(answer.freed_bytes)}.`)
+    return true
+  })
+}
