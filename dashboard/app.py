@@ -1,5 +1,6 @@
 """The app: its routes, what stands before them, and what happens to errors."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -12,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, WebSocketRoute
 
-from dashboard import gate, openapi, output_pages, outputs, pages, sign_in, workflow_pages
+from dashboard import gate, openapi, output_pages, outputs, pages, received, sign_in, workflow_pages
 from dashboard.answers import error_answer, error_body, json_answer, status_of
 from dashboard.api import ENDPOINTS
 from dashboard.endpoint import routes
@@ -30,6 +31,7 @@ _log = log.get("dashboard")
 def create_app(settings: Settings) -> Starlette:
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[State]:
+        await asyncio.to_thread(received.sweep, received.folder_of(settings))
         async with open_suite(settings) as suite:
             yield {"suite": suite}
 

@@ -1,6 +1,5 @@
 """What a workflow lacks, by the running ComfyUI, the volume and the catalogue, and the install that brings it."""
 
-import asyncio
 import os
 
 import msgspec
@@ -9,6 +8,7 @@ from msgspec import Struct
 from dashboard.library import Library
 from dashboard.planner import Planner
 from dashboard.volume import Volume
+from dashboard.workbench import Workbench
 from services import installs
 from services.artifacts import Artifact
 from services.comfyui import ComfyUI, Prompt
@@ -54,11 +54,18 @@ class Refused(Struct, frozen=True):
 
 class Checker:
     def __init__(
-        self, settings: Settings, volume: Volume, library: Library, planner: Planner, comfyui: ComfyUI
+        self,
+        settings: Settings,
+        volume: Volume,
+        workbench: Workbench,
+        library: Library,
+        planner: Planner,
+        comfyui: ComfyUI,
     ) -> None:
         self._settings = settings
         self._workspace = Workspace(settings.workspace)
         self._volume = volume
+        self._workbench = workbench
         self._library = library
         self._planner = planner
         self._comfyui = comfyui
@@ -88,8 +95,8 @@ class Checker:
 
     async def use(self, document: Document, replacements: tuple[Replacement, ...]) -> Document:
         """`document` with other model names. Raises InvalidRequest, ComfyUIUnavailable."""
-        definitions = await definitions_of(self._comfyui, _classes(document))
-        return await asyncio.to_thread(use, document, replacements, definitions.known)
+        definitions = await definitions_of(self._comfyui, await self._workbench.run(_classes, document))
+        return await self._workbench.run(use, document, replacements, definitions.known)
 
     async def plan(self, title: str, look: Look) -> tuple[Preset, tuple[Refused, ...]]:
         """What to install for `look`, and what its hosts refuse; files of an install that brings all of them already
@@ -119,8 +126,8 @@ class Checker:
             return prompt, await definitions_of(self._comfyui, _classes(Document(prompt=prompt))), ()
         if document.graph is None:
             raise InvalidRequest("there is no workflow in it")
-        definitions = await definitions_of(self._comfyui, classes_of(document.graph))
-        conversion = await asyncio.to_thread(convert, document.graph, definitions.known)
+        definitions = await definitions_of(self._comfyui, await self._workbench.run(classes_of, document.graph))
+        conversion = await self._workbench.run(convert, document.graph, definitions.known)
         return conversion.prompt, definitions, conversion.problems
 
     def _node_packs(self) -> NodePacks:

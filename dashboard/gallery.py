@@ -242,6 +242,9 @@ class Gallery:
             if listed is None or not listed.is_fresh(mtime_ns):
                 listed = self._list_folder(below, mtime_ns, listed)
         except (FileNotFoundError, NotADirectoryError, PermissionError):
+            if not below:
+                # The volume is away: that is no reason to forget what lies there.
+                raise
             return
         yield below, listed
         if depth < MAX_DEPTH:

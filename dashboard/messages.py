@@ -324,5 +324,6 @@ def _summary(preset: Preset, status: InstallStatus) -> dict[str, Any]:
         "speed": message.speed,
         "eta": message.eta,
         "error": status.error,
-        "workflow": preset.id if preset.workflow is not None else None,
+        # Of an official one, the template itself.
+        "workflow": preset.id if preset.workflow is not None or preset.origin == "official" else None,
     }

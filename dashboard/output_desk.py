@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
 from pathlib import Path
@@ -44,11 +45,12 @@ class Deleted(Struct, frozen=True):
 
 
 class Look(Struct, frozen=True):
-    """Into one file. `document`: the workflow that it carries."""
+    """Into one file. `document`: the workflow that it carries; `problem`: why it carries none."""
 
     width: int | None
     height: int | None
     document: Document | None
+    problem: str
 
 
 class Archive(Struct, frozen=True):
@@ -66,21 +68,26 @@ class OutputDesk:
         self._gallery = gallery
         self._thumbnails = thumbnails
 
+    async def figures(self, path: str) -> os.stat_result:
+        """Raises InvalidName, NotFound, WorkspaceUnavailable."""
+        return await self._volume.run(self._files.figures, path)
+
     async def look(self, path: str) -> Look:
         """Raises InvalidName, NotFound, WorkspaceUnavailable."""
         return await self._volume.run(self._look, path)
 
     async def document(self, path: str) -> Document:
         """The workflow that made it. Raises InvalidName, NotFound, also where it carries none, WorkspaceUnavailable."""
-        if (found := (await self.look(path)).document) is None:
-            raise NotFound(f"'{path[:200]}' carries no workflow")
-        return found
+        look = await self.look(path)
+        if look.document is None:
+            raise NotFound(f"'{path[:200]}': {look.problem}")
+        return look.document
 
     async def small_picture(self, path: str) -> tuple[Path, int]:
         """Where it lies, and when the picture itself was changed, in nanoseconds.
 
         Raises InvalidName, NotFound, ThumbnailFailed, WorkspaceUnavailable."""
-        figures = await self._volume.run(self._files.figures, path)
+        figures = await self.figures(path)
         return await self._thumbnails.of(self._workspace.output.joinpath(path)), figures.st_mtime_ns
 
     async def delete(self, paths: Iterable[str]) -> Deleted:
@@ -153,14 +160,22 @@ class OutputDesk:
             return None
 
     def _look(self, path: str) -> Look:
-        with self._files.open(path) as file:
-            size = picture_size(file)
-            document = None
-            with contextlib.suppress(InvalidRequest):
+        document, problem = None, ""
+        with self._opened_for_all(path) as file:
+            width, height = picture_size(file) or (None, None)
+            try:
                 # By what is open, because the name may be another file's by now.
                 document = read_document_file(Path(f"/proc/self/fd/{file.fileno()}"))
-        width, height = size or (None, None)
-        return Look(width, height, document)
+            except InvalidRequest as error:
+                problem = error.message
+        return Look(width, height, document, problem)
+
+    def _opened_for_all(self, path: str) -> BinaryIO:
+        """Raises NotFound also for what a program of ComfyUI's keeps to itself: the volume is not to blame."""
+        try:
+            return self._files.open(path)
+        except PermissionError:
+            raise NotFound(f"the output '{path[:200]}' may not be read") from None
 
     def _delete(self, paths: Sequence[str]) -> Deleted:
         removed, not_found, failed, freed = [], [], [], 0

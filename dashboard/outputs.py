@@ -12,8 +12,8 @@ from starlette.responses import Response
 
 from dashboard.suite import suite_of
 from services.comfyui import Media, media_of
-from services.errors import NotFound
-from services.workspace import Workspace, check_relative_path
+from services.errors import NotFound, WorkspaceUnavailable
+from services.output_files import OutputFiles
 
 T = TypeVar("T")
 # What a browser shows by itself; everything else is downloaded, so that no file of ours becomes a page.
@@ -22,19 +22,18 @@ _SHOWN: frozenset[Media] = frozenset({"image", "video", "audio"})
 
 async def output_file(request: Request) -> Response:
     """`/outputs/{path}`. Raises NotFound, InvalidName."""
-    suite, path = suite_of(request), request.path_params["path"]
-    workspace = Workspace(suite.settings.workspace)
-    if not await suite.volume.run(lambda: workspace.output_file(path).is_file()):
-        raise NotFound(f"there is no output '{path[:200]}'")
+    path = request.path_params["path"]
+    await suite_of(request).outputs.figures(path)
     return _handed_to_nginx("output", path)
 
 
 async def temp_file(request: Request) -> Response:
     """`/temp/{path}`: pictures that ComfyUI shows but does not keep. Raises NotFound, InvalidName."""
     suite, path = suite_of(request), request.path_params["path"]
-    file = suite.settings.state_dir.joinpath("comfyui", "temp", *check_relative_path(path))
-    if not file.is_file():
-        raise NotFound(f"there is no such file any more: '{path[:200]}'")
+    try:
+        OutputFiles(suite.settings.state_dir / "comfyui" / "temp").figures(path)
+    except (NotFound, WorkspaceUnavailable):
+        raise NotFound(f"there is no such file any more: '{path[:200]}'") from None
     return _handed_to_nginx("temp", path)
 
 

@@ -59,9 +59,9 @@ def _manifest() -> dict[str, str]:
     return msgspec.json.decode((STATIC_DIR / "manifest.json").read_bytes(), type=dict[str, str])
 
 
-def _module(name: str) -> str:
-    """The address of the script that this page alone needs; empty for a page without one."""
-    published = _manifest().get(f"{name}.js")
+def _own(name: str) -> str:
+    """The address of the script or stylesheet that this page alone needs; empty for a page without one."""
+    published = _manifest().get(name)
     return STATIC_URL + published if published else ""
 
 
@@ -70,7 +70,8 @@ def page(request: Request, template: str, context: Mapping[str, Any], status: in
     shared = {
         "version": VERSION,
         "theme": theme if theme in THEMES else "system",
-        "module": _module(template.removesuffix(".html")),
+        "module": _own(template.replace(".html", ".js")),
+        "style": _own(template.replace(".html", ".css")),
     }
     return HTMLResponse(environment().get_template(template).render({**shared, **context}), status)
 

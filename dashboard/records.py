@@ -90,7 +90,8 @@ class RunKeeper:
             self._failed(error.message)
             return False
         self._loaded_at = now
-        book.take(records, contents)
+        # What was forgotten meanwhile does not come back.
+        book.take([record for record in records if record.run.prompt_id not in self._dropped], contents)
         return True
 
     def _read(self, is_first: bool, is_busy: bool) -> tuple[list[RunRecord], dict[str, Content]]:
@@ -111,9 +112,9 @@ class RunKeeper:
         """Whether nothing waits any more."""
         while self._waiting or self._dropped:
             try:
-                if self._dropped:
-                    dropped, self._dropped = self._dropped, []
+                if dropped := list(self._dropped):
                     await self._volume.see_through(self._records.delete, dropped, writes=True)
+                    del self._dropped[: len(dropped)]
                 for prompt_id, waiting in list(self._waiting.items()):
                     await self._write(prompt_id, waiting)
             except (WorkspaceUnavailable, NotEnoughSpace) as error:

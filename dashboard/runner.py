@@ -1,6 +1,6 @@
 """From anything that carries a workflow to runs of it: the one way to ComfyUI's queue."""
 
-import asyncio
+import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,16 +10,15 @@ from msgspec import Struct
 from dashboard.suite import Suite
 from services import headroom, log
 from services.comfyui import Prompt
-from services.errors import ComfyUIUnavailable, InvalidRequest, NotFound, WorkflowRefused
+from services.errors import ComfyUIUnavailable, InvalidRequest, WorkflowRefused
 from services.named_models import named_models
 from services.runs import Run
 from services.workflows import inputs, seeds
 from services.workflows.check import definitions_of as definitions_from
-from services.workflows.convert import Unconverted, classes_of, convert
-from services.workflows.document import Document, Graph, from_value, read_document_file
+from services.workflows.convert import Conversion, Unconverted, classes_of, convert, first, with_choices
+from services.workflows.document import Document, Graph, from_value
 from services.workflows.graph_values import GraphValues
 from services.workflows.seeds import Seed
-from services.workspace import Workspace
 
 _log = log.get("comfyui_bridge")
 
@@ -72,23 +71,36 @@ async def document_of(suite: Suite, source: Source) -> Document:
     if source.workflow is not None:
         return await suite.library.document(source.workflow)
     if source.output is not None:
-        return await suite.volume.run(_of_output, Workspace(suite.settings.workspace), source.output)
+        return await suite.outputs.document(source.output)
     if source.run is not None:
         return await suite.runs.document(source.run)
-    return from_value(source.prompt)
+    return await suite.workbench.run(from_value, source.prompt)
 
 
 async def prompt_of(suite: Suite, document: Document) -> Prompt:
-    """What ComfyUI is to run. Raises WorkflowRefused naming each node that cannot be converted, ComfyUIUnavailable."""
+    """What ComfyUI is to run, with the first of the choices in its texts (`{a|b}`): the same each time.
+
+    Raises as `conversion_of`.
+    """
+    conversion = await conversion_of(suite, document)
+    return await suite.workbench.run(with_choices, conversion.prompt, conversion.texts, first)
+
+
+async def conversion_of(suite: Suite, document: Document) -> Conversion:
+    """`document` as a prompt, with its texts as they are written.
+
+    Raises WorkflowRefused naming each node that cannot be converted, InvalidRequest, ComfyUIUnavailable.
+    """
     if document.prompt is not None:
-        return document.prompt
+        # It ran, or was to be run: its texts are chosen.
+        return Conversion(document.prompt, ())
     if document.graph is None:
         raise InvalidRequest("there is no workflow in it")
-    definitions = await definitions_of(suite, classes_of(document.graph))
-    conversion = await asyncio.to_thread(convert, document.graph, definitions)
+    definitions = await definitions_of(suite, await suite.workbench.run(classes_of, document.graph))
+    conversion = await suite.workbench.run(convert, document.graph, definitions, choose=None)
     if conversion.problems:
         raise _refused(conversion.problems)
-    return conversion.prompt
+    return conversion
 
 
 async def definitions_of(suite: Suite, classes: frozenset[str]) -> dict[str, Mapping[str, Any]]:
@@ -115,19 +127,21 @@ async def execute(suite: Suite, document: Document, wanted: Wanted) -> Submissio
     ComfyUIUnavailable, with the ids of those that were.
     """
     try:
-        prompt = await prompt_of(suite, document)
+        conversion = await conversion_of(suite, document)
     except WorkflowRefused:
         # With all else that it lacks.
         (await suite.checker.check(document)).require()
         raise
+    prompt = conversion.prompt
     classes = frozenset(node["class_type"] for node in prompt.values())
     definitions = await definitions_of(suite, classes)
-    changed = inputs.apply(prompt, definitions, wanted.inputs)
+    changed = await suite.workbench.run(inputs.apply, prompt, definitions, wanted.inputs)
     look = await suite.checker.check(document, changed)
     look.require()
-    prompts = seeds.batch(changed, definitions, wanted.seed, wanted.count)
+    prompts = await suite.workbench.run(_prompts, changed, definitions, wanted, conversion.texts)
     warnings = [one.message for one in look.report.wrong_values if one.refused]
-    if (wanted.count > 1 or wanted.seed is not None) and not seeds.seed_inputs(changed, definitions):
+    is_same = all(one == prompts[0] for one in prompts) and not seeds.seed_inputs(changed, definitions)
+    if is_same and (wanted.count > 1 or wanted.seed is not None):
         warnings.append("the workflow has no seed: each run makes the same")
     warnings += await _make_room(suite, changed)
     values = await _values_of(suite, document.graph, prompt)
@@ -135,11 +149,19 @@ async def execute(suite: Suite, document: Document, wanted: Wanted) -> Submissio
     return Submission(suite.runs.get(ids[0]), tuple(ids), tuple(warnings))
 
 
+def _prompts(
+    prompt: Prompt, definitions: Mapping[str, Mapping[str, Any]], wanted: Wanted, texts: tuple[tuple[str, str], ...]
+) -> list[Prompt]:
+    """One for each run, with its own seed and its own choices in the texts."""
+    batch = seeds.batch(prompt, definitions, wanted.seed, wanted.count)
+    return [with_choices(one, texts, random.randrange) for one in batch]
+
+
 async def _hand_over(suite: Suite, prompts: list[Prompt], origin: Origin, values: GraphValues | None) -> list[str]:
     ids: list[str] = []
     try:
         for prompt in prompts:
-            graph = await asyncio.to_thread(values.graph_of, prompt) if values else None
+            graph = await suite.workbench.run(values.graph_of, prompt) if values else None
             ids.append(await suite.runs.hand_over(prompt, origin.title, workflow=origin.workflow, graph=graph))
     except (ComfyUIUnavailable, WorkflowRefused) as error:
         if not ids:
@@ -155,7 +177,8 @@ async def _hand_over(suite: Suite, prompts: list[Prompt], origin: Origin, values
 async def _values_of(suite: Suite, graph: Graph | None, prompt: Prompt) -> GraphValues | None:
     if graph is None:
         return None
-    return GraphValues(graph, prompt, await definitions_of(suite, classes_of(graph)))
+    definitions = await definitions_of(suite, await suite.workbench.run(classes_of, graph))
+    return await suite.workbench.run(GraphValues, graph, prompt, definitions)
 
 
 async def _make_room(suite: Suite, prompt: Prompt) -> list[str]:
@@ -169,13 +192,6 @@ async def _make_room(suite: Suite, prompt: Prompt) -> list[str]:
         await suite.comfyui.free()
         _log.info("models_unloaded", reason="the next run needs the card's memory")
     return [found.message] if found.message else []
-
-
-def _of_output(workspace: Workspace, path: str) -> Document:
-    file = workspace.output_file(path)
-    if not file.is_file():
-        raise NotFound(f"there is no output '{path[:200]}'")
-    return read_document_file(file)
 
 
 def _refused(problems: tuple[Unconverted, ...]) -> WorkflowRefused:

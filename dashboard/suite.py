@@ -31,6 +31,7 @@ from dashboard.records import RunKeeper
 from dashboard.thumbnails import Thumbnails
 from dashboard.uploads import UploadDesk
 from dashboard.volume import Volume
+from dashboard.workbench import Workbench
 from services import connections, log
 from services.auth import Brake, Sessions, Tokens
 from services.comfyui import ComfyUI
@@ -63,6 +64,7 @@ _log = log.get("dashboard")
 class Suite:
     settings: Settings
     volume: Volume
+    workbench: Workbench
     library: Library
     files: ModelFiles
     planner: Planner
@@ -131,6 +133,7 @@ async def open_suite(settings: Settings) -> AsyncIterator[Suite]:
     """Everything connected and every feed running."""
     hub, pool, http = Hub(), connections.async_redis_client(settings), connections.comfyui_client(settings)
     volume, comfyui, queue = Volume(settings), ComfyUI(http), QueueFeed(hub)
+    workbench = Workbench()
     downloads = DownloadsFeed(pool, hub)
     library = Library(settings, volume, downloads.progress)
     uses = UsesFeed(volume, library.last_used)
@@ -157,10 +160,11 @@ async def open_suite(settings: Settings) -> AsyncIterator[Suite]:
     suite = Suite(
         settings=settings,
         volume=volume,
+        workbench=workbench,
         library=library,
         files=ModelFiles(workspace, volume, library),
         planner=planner,
-        checker=Checker(settings, volume, library, planner, comfyui),
+        checker=Checker(settings, volume, workbench, library, planner, comfyui),
         gallery=gallery,
         thumbnails=thumbnails,
         outputs=OutputDesk(workspace, volume, gallery, thumbnails),
@@ -209,6 +213,7 @@ async def open_suite(settings: Settings) -> AsyncIterator[Suite]:
         headers.close()
         planner.close()
         library.close()
+        workbench.close()
         volume.close()
         await connections.close(pool, http)
 

@@ -9,8 +9,10 @@ import io
 import os
 import resource
 import stat
+import string
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +35,8 @@ CPU_SECONDS = 15
 KEEP_FILES = 20_000
 KEEP_BYTES = 500 * 1024 * 1024
 KEEP_SHARE = 0.9
+# As dashboard/thumbnails.py names them.
+FOLDER_LETTERS = 2
 # So few cannot be too large in all.
 FEW_FILES = 4_000
 
@@ -125,28 +129,45 @@ def _kept(picture: bytes, task: Task) -> Result:
 
 
 def prune(folder: Path) -> int:
-    """Removes the oldest pictures below `folder` where there are too many; how many went. Raises OSError."""
+    """Removes the oldest pictures below `folder` where there are too many; how many went. Raises OSError.
+
+    Never through a link: `folder` lies in one that ComfyUI's user may change, and what it leads to is not its own."""
     if not folder.is_dir():
         return 0
-    pictures = [Path(entry.path) for below in folder.iterdir() if below.is_dir() for entry in os.scandir(below)]
-    if len(pictures) <= FEW_FILES:
-        return 0
-    known = []
-    for picture in pictures:
-        with contextlib.suppress(FileNotFoundError):
-            figures = picture.stat()
-            known.append((figures.st_mtime_ns, figures.st_size, picture))
-    known.sort(reverse=True)
-    if len(known) <= KEEP_FILES and sum(size for _, size, _ in known) <= KEEP_BYTES:
-        return 0
-    kept_files, kept_bytes = KEEP_FILES * KEEP_SHARE, KEEP_BYTES * KEEP_SHARE
-    removed, total = 0, 0
-    for number, (_, size, picture) in enumerate(known, start=1):
-        total += size
-        if number > kept_files or total > kept_bytes:
-            picture.unlink(missing_ok=True)
-            removed += 1
-    return removed
+    with contextlib.ExitStack() as opened:
+        known = sorted((one for below in _folders(folder, opened) for one in _pictures(below)), reverse=True)
+        if len(known) <= FEW_FILES:
+            return 0
+        if len(known) <= KEEP_FILES and sum(size for _, size, *_ in known) <= KEEP_BYTES:
+            return 0
+        kept_files, kept_bytes = KEEP_FILES * KEEP_SHARE, KEEP_BYTES * KEEP_SHARE
+        removed, total = 0, 0
+        for number, (_, size, name, below) in enumerate(known, start=1):
+            total += size
+            if number > kept_files or total > kept_bytes:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=below)
+                    removed += 1
+        return removed
+
+
+def _folders(folder: Path, opened: contextlib.ExitStack) -> Iterator[int]:
+    """Those of pictures, open."""
+    for name in os.listdir(folder):
+        if len(name) == FOLDER_LETTERS and set(name) <= set(string.hexdigits):
+            with contextlib.suppress(NotADirectoryError, FileNotFoundError):
+                below = os.open(folder / name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                opened.callback(os.close, below)
+                yield below
+
+
+def _pictures(below: int) -> Iterator[tuple[int, int, str, int]]:
+    """When each was made, its size, its name, and the folder again. What was begun and never ended is one too."""
+    for name in os.listdir(below):
+        if name.endswith((".webp", ".tmp")):
+            with contextlib.suppress(FileNotFoundError):
+                figures = os.stat(name, dir_fd=below, follow_symlinks=False)
+                yield figures.st_mtime_ns, figures.st_size, name, below
 
 
 def _limit() -> None:

@@ -1,6 +1,7 @@
 """The pages of workflows: the list of them, and each one's own."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import get_args
 
 from starlette.requests import Request
@@ -13,6 +14,7 @@ from dashboard.suite import suite_of
 from dashboard.workflow_shelf import Wanted
 from services.errors import InvalidRequest, NotFound
 from services.model_folders import model_folders
+from services.runs import Run
 
 PER_PAGE = 50
 OFFSET_MAX = 1_000_000
@@ -31,7 +33,7 @@ async def workflows(request: Request) -> Response:
         "workflows": found[offset : offset + PER_PAGE],
         "total": len(found),
         "query": {"source": source, "search": search, "offset": offset, "limit": PER_PAGE},
-        "runs": suite.runs.recent()[:RUNS],
+        "runs": _shown(suite.runs.recent(), RUNS),
     }
     return await framed(request, "workflows", "Workflows", context)
 
@@ -45,10 +47,16 @@ async def workflow(request: Request) -> Response:
     context = {
         "heading": "Workflow",
         "workflow": found,
-        "runs": [run for run in suite.runs.recent() if run.workflow == name][:RESULTS],
+        "runs": _shown((run for run in suite.runs.recent() if run.workflow == name), RESULTS),
         "folders": await asyncio.to_thread(model_folders, suite.settings.comfyui_dir),
     }
     return await framed(request, "workflow", found.title, context, section="workflows")
+
+
+def _shown(runs: Iterable[Run], most: int) -> list[Run]:
+    """All that run or wait, which may be a batch of a hundred, and `most` that are over."""
+    known = list(runs)
+    return [run for run in known if not run.is_over] + [run for run in known if run.is_over][:most]
 
 
 def _source(request: Request) -> Wanted:

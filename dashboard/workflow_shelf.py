@@ -68,7 +68,7 @@ async def keep(suite: Suite, name: str, file: Path, *, replace: bool) -> Saved:
 
     Raises InvalidRequest, Conflict, NotEnoughSpace, WorkspaceUnavailable.
     """
-    document = await asyncio.to_thread(read_document_file, file)
+    document = await suite.workbench.run(read_document_file, file)
     saved = await save(suite, name, document, replace=replace)
     if await asyncio.to_thread(_is_picture, file):
         await keep_picture(suite, name, file)

@@ -1,5 +1,6 @@
 """ComfyUI's HTTP API, as it was measured (0.3.75 and 0.33.0), in the suite's words."""
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
@@ -19,6 +20,11 @@ Media = Literal["image", "video", "audio", "other"]
 
 # Of an error's text: a model that does not fit is told with the names of all its tensors.
 MAX_REASON_CHARACTERS = 2_000
+# The queue holds all that waits; of one node class there is less to say. Custom nodes take part in both.
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+MAX_DEFINITION_BYTES = 16 * 1024 * 1024
+# However slowly it comes: while it reads a large model, ComfyUI hardly gets to answer.
+ANSWER_SECONDS = 60.0
 
 _MEDIA: dict[Media, set[str]] = {
     "image": {".png", ".jpg", ".jpeg", ".webp", ".gif", ".avif", ".bmp"},
@@ -174,7 +180,8 @@ class ComfyUI:
 
     async def node_definition(self, class_type: str) -> dict[str, Any] | None:
         """`/object_info` of one node class; None when ComfyUI has no such node."""
-        answer = await self._send("GET", f"/object_info/{_segment(class_type)}")
+        path = f"/object_info/{_segment(class_type)}"
+        answer = await self._send("GET", path, limit_bytes=MAX_DEFINITION_BYTES)
         if answer.status_code == 404:
             return None
         return _content(answer, dict[str, dict[str, Any]]).get(class_type)
@@ -182,11 +189,26 @@ class ComfyUI:
     async def _ask(self, shape: type[T], method: str, path: str, **arguments: Any) -> T:
         return _content(await self._send(method, path, **arguments), shape)
 
-    async def _send(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+    async def _send(
+        self, method: str, path: str, limit_bytes: int = MAX_ANSWER_BYTES, **arguments: Any
+    ) -> httpx.Response:
         try:
-            return await self._http.request(method, path, **arguments)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            async with asyncio.timeout(ANSWER_SECONDS), self._http.stream(method, path, **arguments) as answer:
+                content = await _read(answer, limit_bytes)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
             raise ComfyUIUnavailable(f"ComfyUI does not answer ({type(error).__name__})") from None
+        return httpx.Response(answer.status_code, content=content, request=answer.request)
+
+
+async def _read(answer: httpx.Response, limit_bytes: int) -> bytes:
+    """Raises ComfyUIUnavailable for more than `limit_bytes`."""
+    pieces, size = [], 0
+    async for piece in answer.aiter_bytes():
+        size += len(piece)
+        if size > limit_bytes:
+            raise ComfyUIUnavailable(f"ComfyUI answers {_asked(answer)} with more than {limit_bytes // 1024**2} MiB")
+        pieces.append(piece)
+    return b"".join(pieces)
 
 
 def _segment(name: str) -> str:

@@ -24,14 +24,16 @@ class InputFile:
     def __init__(self, workspace: Workspace, name: str, size_bytes: int | None, reserve_bytes: int) -> None:
         """`size_bytes`: as announced. Raises InvalidName."""
         self._target = workspace.input / check_name(name)
-        free_bytes = workspace.free_bytes() - reserve_bytes
-        if (size_bytes or 0) > free_bytes:
-            raise no_room(f"'{name}':", size_bytes or 0, max(free_bytes, 0), reserve_bytes)
+        self._workspace = workspace
+        self._reserve_bytes = reserve_bytes
+        self._require_room(size_bytes or 0)
         # Begins with a dot and has no known ending: ComfyUI does not offer it.
         self._temporary = workspace.input / f".{secrets.token_hex(8)}.tmp"
         self._file: BinaryIO = self._temporary.open("xb")
 
     def write(self, data: bytes) -> None:
+        # Others write meanwhile, and not everyone says beforehand how much is to come.
+        self._require_room(len(data))
         try:
             self._file.write(data)
         except OSError as error:
@@ -60,6 +62,11 @@ class InputFile:
     def close(self) -> None:
         self._file.close()
         self._temporary.unlink(missing_ok=True)
+
+    def _require_room(self, size_bytes: int) -> None:
+        free_bytes = self._workspace.free_bytes() - self._reserve_bytes
+        if size_bytes > free_bytes:
+            raise no_room(f"'{self._target.name}':", size_bytes, max(free_bytes, 0), self._reserve_bytes)
 
 
 def _numbered(path: Path, number: int) -> Path:

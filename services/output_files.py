@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from services.errors import NotFound
+from services.errors import NotFound, WorkspaceUnavailable
 from services.workspace import check_relative_path
 
 # A link, a missing name, a file in the place of a folder, a socket.
@@ -18,7 +18,8 @@ _NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 class OutputFiles:
     """Those below `base`, each by its path as ComfyUI names it (`images/a_00001_.png`). Blocking.
 
-    Every method raises InvalidName for what can be no path, NotFound where no file is, and OSError."""
+    Every method raises InvalidName for what can be no path, NotFound where no file is, WorkspaceUnavailable
+    where `base` is not, and OSError."""
 
     def __init__(self, base: Path) -> None:
         self._base = base
@@ -51,7 +52,11 @@ class OutputFiles:
         """The open folder that it lies in, and its name there. `base` itself may be a link: an operator's choice."""
         *parents, name = check_relative_path(path)
         with contextlib.ExitStack() as opened:
-            folder = opened.enter_context(_opened(str(self._base), None))
+            try:
+                folder = opened.enter_context(_opened(str(self._base), None))
+            except OSError as error:
+                # Not one file is missing, but all of them.
+                raise WorkspaceUnavailable(f"{self._base}: {error.strerror}") from None
             for parent in parents:
                 folder = opened.enter_context(_opened(parent, folder))
             yield folder, name

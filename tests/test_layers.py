@@ -149,6 +149,7 @@ SERVICES_IN_ORDER = (
     "workflows.seeds",
     "workflows.inputs",
     "workflows.values",
+    "workflows.inner_graphs",
     "workflows.origins",
     "workflows.models",
     "workflows.check",

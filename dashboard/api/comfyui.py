@@ -18,7 +18,7 @@ from dashboard.suite import Suite, suite_of
 from services.errors import ComfyUIUnavailable, InvalidRequest
 from services.health import ComfyUIHealth, log_tail
 from services.runs import Run
-from services.workflows.document import read_document_file
+from services.workflows.document import MAX_JSON_BYTES, read_document_file
 from services.workflows.seeds import Seed
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -64,7 +64,7 @@ async def run(request: Request) -> Response:
     suite = suite_of(request)
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         return _started(await _run_file(request, suite))
-    body = await read_body(request, Execute)
+    body = await read_body(request, Execute, MAX_JSON_BYTES)
     source = Source(body.workflow, body.prompt, body.output, body.run)
     document = await document_of(suite, source)
     origin = await origin_of(suite, source)
@@ -105,7 +105,7 @@ async def _run_file(request: Request, suite: Suite) -> Submission:
     count = whole_number(request, "count", 1, 1, MAX_COUNT)
     title = request.query_params.get("title", "")[:200] or "Dropped file"
     async with received(request, MAX_FILE_BYTES) as file:
-        document = await asyncio.to_thread(read_document_file, file)
+        document = await suite.workbench.run(read_document_file, file)
     await require_ready(suite)
     return await execute(suite, document, Wanted(Origin(title), {}, seed, count))
 

@@ -9,11 +9,11 @@ from starlette.responses import Response
 from dashboard.answers import TooLarge, WrongMediaType, json_answer, read_body
 from dashboard.endpoint import Endpoint, Query
 from dashboard.received import FORMS
-from dashboard.runner import Source, definitions_of, document_of, prompt_of
+from dashboard.runner import Source, conversion_of, definitions_of, document_of
 from dashboard.suite import Suite, suite_of
 from services.errors import InvalidRequest, WorkspaceUnavailable
 from services.input_files import MAX_BYTES, InputFile
-from services.workflows.document import Document
+from services.workflows.document import MAX_JSON_BYTES, Document
 from services.workflows.inputs import FormInput, form
 from services.workspace import Workspace
 
@@ -38,7 +38,7 @@ async def inputs_of_saved(request: Request) -> Response:
 
 async def inputs_of(request: Request) -> Response:
     suite = suite_of(request)
-    return await _form(suite, await document_of(suite, await read_body(request, Source)))
+    return await _form(suite, await document_of(suite, await read_body(request, Source, MAX_JSON_BYTES)))
 
 
 async def put_input(request: Request) -> Response:
@@ -76,14 +76,16 @@ async def _received(request: Request, suite: Suite, name: str) -> str:
         await suite.volume.run(file.write, bytes(pending))
         return await suite.volume.run(file.publish)
     finally:
+        # On a volume that hangs it is closed when that comes back; nobody waits for it.
         with contextlib.suppress(WorkspaceUnavailable):
-            await suite.volume.see_through(file.close)
+            await suite.volume.run(file.close)
 
 
 async def _form(suite: Suite, document: Document) -> Response:
-    prompt = await prompt_of(suite, document)
+    # With its texts as they are written: of `{a|b}`, each run chooses anew.
+    prompt = (await conversion_of(suite, document)).prompt
     definitions = await definitions_of(suite, frozenset(node["class_type"] for node in prompt.values()))
-    return json_answer(Form(form(prompt, definitions)))
+    return json_answer(Form(await suite.workbench.run(form, prompt, definitions)))
 
 
 def _too_large() -> TooLarge:
@@ -115,6 +117,6 @@ ENDPOINTS = (
         "The same of any workflow",
         {200: Form},
         body=Source,
-        errors=(404, 503),
+        errors=(404, 413, 503),
     ),
 )

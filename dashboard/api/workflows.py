@@ -74,9 +74,9 @@ async def add_workflow(request: Request) -> Response:
 
 async def save_workflow(request: Request) -> Response:
     require_json(request)
-    data = await read_bytes(request, MAX_JSON_BYTES)
-    document = await asyncio.to_thread(read_document, data)
-    return json_answer(await workflow_shelf.save(suite_of(request), request.path_params["name"], document), 201)
+    suite, data = suite_of(request), await read_bytes(request, MAX_JSON_BYTES)
+    document = await suite.workbench.run(read_document, data)
+    return json_answer(await workflow_shelf.save(suite, request.path_params["name"], document), 201)
 
 
 async def rename_workflow(request: Request) -> Response:

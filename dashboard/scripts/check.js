@@ -26,6 +26,7 @@ data('check', () => ({
   name: '',
   timer: 0,
   picked: {},
+  refusals: {},
   stale: null,
   init() {
     this.name = this.$el.dataset.name
@@ -46,6 +47,7 @@ data('check', () => ({
     } catch (error) {
       const waits = !error.status || error.status >= 500
       Object.assign(check, { state: waits ? 'waiting' : 'failed', message: error.status ? error.message : 'The dashboard could not be reached.' })
+      clearTimeout(this.timer) // of another that was under way
       if (waits && this.$el.isConnected) this.timer = setTimeout(() => this.look(), RETRY_MS)
     }
   },
@@ -55,28 +57,26 @@ data('check', () => ({
   get failed() { return check.state === 'failed' },
   get ready() { return check.state === 'known' && !check.complaints.length && (check.report.can_run || this.isFilled) },
   /** All that was wrong were values, and the form has others for them. */
-  get isFilled() { return check.report.wrong_values.length > 0 && !this.values.length && isWhole(check.report) },
+  get isFilled() { return form.fields.some(({ current, value }) => current !== value) && !this.values.length && isWhole(check.report) },
   get label() {
     if (check.state !== 'known' || this.ready) return ''
-    const missing = [counted(this.models, 'model'), counted(this.nodes, 'node class', 'node classes')].filter(Boolean).join(' and ')
+    const missing = [counted(this.models, 'model'), counted([...new Set(check.report.missing_nodes.map(({ class_type: type }) => type))], 'node class', 'node classes')].filter(Boolean).join(' and ')
     const wrong = counted(this.values.filter(({ refused: stops }) => stops !== false), 'wrong value')
     const problems = counted([...this.unconverted, ...this.complaints], 'problem')
     return [missing && `${missing} missing`, wrong, problems].filter(Boolean).join(', ')
   },
   get models() {
     const files = new Map()
-    for (const model of check.report?.missing_models ?? []) {
+    for (const model of check.report ? missing(check.report) : []) {
       const key = `${model.folder}/${model.name}`
       files.set(key, [...(files.get(key) ?? []), model])
     }
-    return [...files].map(([key, uses]) => row(key, uses, this.picked[key] ?? 0))
+    return [...files].map(([key, uses]) => row(key, uses, this.picked[key] ?? 0, this.refusals))
   },
-  get nodes() {
-    return byClass(check.report?.missing_nodes ?? []).map((node) => ({ ...node, packTitle: node.pack?.title ?? '', packUrl: node.pack?.url ?? null }))
-  },
+  get nodes() { return byPack(check.report?.missing_nodes ?? []) },
   get values() {
     return (check.report?.wrong_values ?? []).filter((wrong) => !isChanged(wrong)).map((wrong, key) => ({
-      ...wrong, key, fieldId: `value-${key}`, label: placeOf(wrong), options: wrong.choices.map((choice, index) => ({ key: index, text: String(choice) })),
+      ...wrong, key, fieldId: `value-${key}`, label: placeOf(wrong), options: typeof wrong.value === 'string' ? wrong.choices.map((choice, index) => ({ key: index, text: String(choice) })) : [],
     }))
   },
   get unconverted() { return (check.report?.unconverted ?? []).map((node, key) => ({ ...node, key, where: placeOf(node) })) },
@@ -90,7 +90,8 @@ data('check', () => ({
       used: elsewhere.filter(({ candidate }) => candidate.how === 'use'),
     }
   },
-  get fixable() { return Object.values(this.plan).some((rows) => rows.length) },
+  get fixNote() { return (this.plan.fetched.length ? 'The check is repeated when it is here.' : '') },
+  get fixable() { return check.state === 'known' && Object.values(this.plan).some((rows) => rows.length) },
   get fixLabel() {
     const { fetched, linked, used } = this.plan
     const parts = [[fetched, 'install'], [linked, 'link'], [used, 'use']].filter(([rows]) => rows.length).map(([rows, word]) => `${word} ${rows.length}`)
@@ -106,12 +107,16 @@ data('check', () => ({
       if (used.length) await this.use(used.flatMap(({ uses, candidate, name }) => uses.map((model) => replacement(model, name, candidate.name))))
       if (fetched.length) await this.install()
       await this.look()
+      refresh('models')
     })
   },
   async install() {
-    const status = await call('POST', api`/api/workflows/${this.name}/install`, {})
+    const status = await call('POST', api`/api/workflows/${this.name}/install`, {}).catch((error) => {
+      if (!error.details.refused) throw error
+      return error.details
+    })
+    this.refusals = Object.fromEntries(status.refused.map((file) => [file.name, file]))
     if (status.preset_id) applyDownload(status)
-    for (const { name, message } of status.refused ?? []) toast(`${name}: ${message}`, { tone: 'bad' })
     if (status.state === 'paused') toast('It waits: all downloads are paused.')
     refresh('downloads')
   },
@@ -133,37 +138,44 @@ data('check', () => ({
 const counted = (list, one, many = `${one}s`) => (list.length ? `${list.length} ${list.length === 1 ? one : many}` : '')
 
 /** Nothing but values stands in the way. */
-export const isWhole = ({ missing_models: models, missing_nodes: nodes, unconverted }) => !models.length && !nodes.length && !unconverted.length
+export const isWhole = (report) => ![...missing(report), ...report.missing_nodes, ...report.unconverted].length
+
+/** The form may have another file for every node that needs one. */
+const missing = (report) => report.missing_models.filter(({ needed_by: ids = [], node_id: id, input }) => ![id, ...ids].every((each) => isChanged({ node_id: each, input })))
 
 const isChanged = ({ node_id: id, input }) => form.fields.some(({ key, current, value }) => key === `${id}.${input}` && current !== value)
 const replacement = ({ node_id, input }, from, to) => ({ node_id, input, from, to })
 const placeOf = ({ node_id: id, class_type: type, title, input }) => [title || type, input, `node ${id}`].filter(Boolean).join(' · ')
 
-function row(key, uses, picked) {
+function row(key, uses, picked, refusals) {
   const [{ folder, name, verdict, presets, url, size_bytes: size, candidates, message }] = uses
   const candidate = verdict === 'elsewhere' ? candidates[picked] ?? candidates[0] : undefined
   const live = liveOf(folder, name)
+  const refusal = live ? undefined : refusals[name.split('/').pop()]
   return {
     key, uses, folder, name, verdict, candidate, live,
     short: shortName(name, NAME_WIDTH),
     place: folder ?? 'not known',
     nodes: uses.length === 1 && (uses[0].needed_by ?? []).length < 2 ? placeOf(uses[0]) : `${Math.max(uses.length, uses[0].needed_by?.length ?? 0)} nodes`,
     size: size === null && candidate ? bytesText(candidate.size_bytes) : size === null ? '' : bytesText(size),
-    source: sourceOf(verdict, presets, url, candidate),
+    source: candidate ? placed(candidate, folder) : sourceOf(verdict, presets, url),
     from: candidate || presets.length || url ? 'from' : '',
-    others: candidates.length > 1 && candidate ? candidates.map((each) => ({ id: each.id, text: `${each.folder}/${each.name}` })) : [],
-    tone: live?.state === 'failed' ? 'bad' : live || verdict === 'downloading' ? 'live' : verdict === 'unknown' ? 'warn' : '',
-    text: live ? live.text : { downloading: 'Downloading', preset: 'Can be installed', url: 'Can be installed', elsewhere: candidate?.how === 'link' ? 'Can be linked' : 'Can be used', unknown: 'Not known' }[verdict],
-    note: live?.error ?? (verdict === 'unknown' ? 'Nobody says where it is to be had.' : ''),
+    others: candidates.length > 1 && candidate ? candidates.map((each) => ({ id: each.id, text: placed(each, folder) })) : [],
+    tone: refusal || live?.state === 'failed' ? 'bad' : live || verdict === 'downloading' ? 'live' : verdict === 'unknown' ? 'warn' : '',
+    text: live ? live.text : refusal ? 'Refused by its host' : { downloading: 'Downloading', preset: 'Can be installed', url: 'Can be installed', elsewhere: candidate?.how === 'link' ? 'Can be linked' : 'Can be used', unknown: 'Not known' }[verdict],
+    page: refusal?.page ?? null,
+    note: refusal ? `${sentence(refusal.message)}.` : live?.error ?? (verdict === 'unknown' ? 'Nobody says where it is to be had.' : ''),
     message,
     part: live?.part,
     moving: live?.state === 'downloading' && live.part !== null,
-    unknown: verdict === 'unknown' && !live,
+    unknown: Boolean(refusal) || (verdict === 'unknown' && !live),
   }
 }
 
-function sourceOf(verdict, presets, url, candidate) {
-  if (candidate) return `${candidate.folder}/${candidate.name}`
+/** Where a candidate lies, as far as the other columns do not say it. */
+const placed = (candidate, folder) => (candidate.folder === folder ? '' : `${candidate.folder}/`) + shortName(candidate.name, NAME_WIDTH)
+
+function sourceOf(verdict, presets, url) {
   if (verdict === 'preset' && presets.length) return presets[0]
   try { return url ? new URL(url).hostname : presets[0] ?? '' } catch { return '' }
 }
@@ -180,10 +192,24 @@ function liveOf(folder, name) {
   return undefined
 }
 
-function byClass(nodes) {
-  const classes = new Map(nodes.map((node) => [node.class_type, { ...node, key: node.class_type, times: 0 }]))
-  for (const { class_type: type } of nodes) classes.get(type).times += 1
-  return [...classes.values()].map((node) => ({ ...node, where: node.times === 1 ? placeOf(node) : `${node.times} nodes` }))
+/** One row for each pack, and for each class of which none is known. */
+function byPack(nodes) {
+  const rows = new Map()
+  for (const node of nodes) {
+    const key = node.pack?.url ?? node.class_type
+    rows.set(key, [...(rows.get(key) ?? []), node])
+  }
+  return [...rows].map(([key, all]) => {
+    const [{ class_type: type, title, pack }] = all
+    const where = all.length > 1 ? `${all.length} nodes` : placeOf({ ...all[0], class_type: '', title: title === type ? '' : title })
+    return { key, where, types: [...new Set(all.map((node) => node.class_type))].join(', '), message: wayOut(all[0]), packTitle: pack?.title ?? '', packUrl: pack?.url ?? null }
+  })
+}
+
+/** What the message says beyond what the row shows. */
+function wayOut({ message, title, class_type: type, pack }) {
+  const text = message.replace(`${title}: `, '').replace(`this ComfyUI has no node class ${type}`, '').replace(` (${pack?.url})`, '')
+  return `${sentence(text.replace(/^\W+(and )?/, ''))}.`
 }
 
 /** Takes in why a run was refused: a report like the check's, or what ComfyUI says of each node. */

@@ -45,11 +45,12 @@ data('form', () => ({
     } catch (error) {
       const waits = !error.status || error.status >= 500
       Object.assign(this, { state: waits ? 'waiting' : 'failed', message: error.message })
+      clearTimeout(this.timer) // of another that was under way
       if (waits && this.$el.isConnected) this.timer = setTimeout(() => this.load(), RETRY_MS)
     }
   },
   get asking() { return this.state === 'asking' },
-  get trouble() { return this.state === 'failed' ? this.message : '' },
+  get trouble() { return this.state === 'failed' && !check.report?.unconverted.length ? sentence(this.message) : '' },
   get bare() { return this.state === 'known' && !this.fields.length },
   get hasSeed() { return this.fields.some(({ kind }) => kind === 'seed') },
   get seedOff() { return this.random },
@@ -57,7 +58,7 @@ data('form', () => ({
   setCount(event) { this.count = Math.min(Math.max(Math.floor(Number(event.target.value)) || 1, 1), COUNT_MAX) },
   get reason() {
     if (check.state === 'waiting') return 'ComfyUI is not ready.'
-    if (check.state === 'known' && !isWhole(check.report)) return 'What is missing has to come first.'
+    if (check.state === 'known' && !isWhole(check.report)) return check.report.unconverted.length ? 'It cannot run as it is: see the check.' : 'What is missing has to come first.'
     return ''
   },
   get blocked() { return Boolean(this.reason) || this.state !== 'known' },
@@ -65,6 +66,9 @@ data('form', () => ({
   submit(event) {
     event.preventDefault()
     if (this.blocked) return undefined
+    // Steps are a help for the arrows: ComfyUI takes what lies between.
+    const wrong = [...event.target.elements].find(({ validity }) => validity && !validity.valid && !validity.stepMismatch)
+    if (wrong) return wrong.reportValidity()
     return attempt(event.submitter, async () => {
       const answer = await call('POST', '/api/comfyui/execute', this.body()).catch((error) => {
         if (error.status !== 422) throw error
@@ -89,8 +93,9 @@ data('form', () => ({
 
 /** Tells the node of a field from others of the same name. */
 function noteOf({ node_id: id, title, label }, inputs) {
-  const isOnly = inputs.every((other) => other.node_id === id || other.title !== title || other.label !== label)
-  return isOnly ? (title === label ? '' : title) : `${title} ${id}`
+  const others = inputs.filter((other) => other.node_id !== id && other.label === label)
+  if (!others.length || title === label) return ''
+  return others.every((other) => other.title !== title) ? title : `${title} ${id}`
 }
 
 const field = (input, note, before) => ({
@@ -102,6 +107,9 @@ const field = (input, note, before) => ({
   get isLong() { return this.kind === 'text' && this.multiline },
   get isLine() { return this.kind === 'text' && !this.multiline },
   get isSeed() { return this.kind === 'seed' },
+  // A larger one than JavaScript counts to is kept as it is, and cannot be shown.
+  get seed() { return Number.isSafeInteger(this.current) ? this.current : '' },
+  get seedHint() { return this.seed === '' ? 'As saved' : '' },
   get isNumber() { return this.kind === 'integer' || this.kind === 'number' },
   get isChoice() { return this.kind === 'choice' },
   get isBoolean() { return this.kind === 'boolean' },

@@ -5,6 +5,7 @@ import { toast } from './toasts.js'
 
 const ME = new URL(import.meta.url).pathname
 const NAMED = /data-module="([^"]+)"/
+const STYLED = /data-style="([^"]+)"/
 
 const reload = (path) => ({ tone: 'bad', label: 'Reload', action: () => location.assign(path) })
 
@@ -35,9 +36,15 @@ async function prepare(text, { request: { action } }) {
     await new Promise(() => {})
   }
   try {
-    await import(module)
+    await Promise.all([import(module), dressed(STYLED.exec(text)?.[1])])
   } catch (error) {
     toast('The page did not load. Check the connection and try again.', reload(action))
     throw error
   }
 }
+
+/** Resolves when the stylesheet at `href` is there, or cannot be had. */
+const dressed = (href) => new Promise((resolve) => {
+  if (!href || document.querySelector(`link[href="${href}"]`)) return resolve()
+  document.head.append(Object.assign(document.createElement('link'), { rel: 'stylesheet', href, onload: resolve, onerror: resolve }))
+})

@@ -157,8 +157,9 @@ data('outputs', () => ({
     if (event.ctrlKey || event.metaKey) return
     event.preventDefault()
     if (!this.selecting && !event.shiftKey) return openPicture(cell)
-    cell.querySelector('.check').click()
-    if (event.shiftKey) this.tick(cell, true)
+    const check = cell.querySelector('.check')
+    check.checked = event.shiftKey || !check.checked
+    this.tick(cell, event.shiftKey)
   },
   tick(cell, isRange) {
     const { checked } = cell.querySelector('.check')
@@ -196,8 +197,7 @@ data('outputs', () => ({
   },
   async remove({ currentTarget: button }) {
     const cells = this.ticked()
-    if (!(await removeOutputs(button, cells))) return
-    this.clear()
+    if (await removeOutputs(button, cells)) this.clear()
     this.arrange()
   },
 }))

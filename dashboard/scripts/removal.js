@@ -7,6 +7,7 @@ import { count } from './suite.js'
 import { toast } from './toasts.js'
 
 const NAMES_SHOWN = 20
+const AT_ONCE = 500
 
 /** Deletes the files of `cells` when that is agreed to; resolves to whether it was done. */
 export async function removeOutputs(button, cells) {
@@ -21,10 +22,17 @@ export async function removeOutputs(button, cells) {
   if (!agreed) return false
   return attempt(button, async () => {
     const paths = cells.map(({ dataset }) => dataset.path)
-    const answer = await call('DELETE', '/api/outputs/', { paths })
-    const gone = new Set([...answer.removed, ...answer.not_found])
-    for (const cell of cells) if (gone.has(cell.dataset.path)) cell.remove()
-    toast(`Deleted ${count(answer.removed.length, 'file')}, freed ${bytesText(answer.freed_bytes)}.`)
-    return true
+    let number = 0, freed = 0, kept = []
+    for (let start = 0; start < paths.length; start += AT_ONCE) {
+      const answer = await call('DELETE', '/api/outputs/', { paths: paths.slice(start, start + AT_ONCE) })
+      const gone = new Set([...answer.removed, ...answer.not_found])
+      for (const cell of cells) if (gone.has(cell.dataset.path)) cell.remove()
+      number += answer.removed.length
+      freed += answer.freed_bytes
+      kept = [...kept, ...answer.failed]
+    }
+    if (number || !kept.length) toast(`Deleted ${count(number, 'file')}, freed ${bytesText(freed)}.`)
+    if (kept.length) toast(`${count(kept.length, 'file')} could not be deleted: ${kept[0].path}: ${kept[0].reason}.`, { tone: 'bad' })
+    return !kept.length
   })
 }

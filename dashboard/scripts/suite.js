@@ -38,8 +38,10 @@ const run = (button, { workflow, run: prompt, seed, title = workflow }) => attem
     visit(api`/workflows/${workflow}`)
     return
   }
-  if (document.querySelector('[data-live~="queue"]')) refresh('queue')
-  else toast(`${title} is queued.`, { label: 'Watch', action: () => visit('/workflows') })
+  const shown = document.querySelector('[data-shape][data-live~="queue"]')
+  refresh('queue')
+  const { top, bottom } = shown?.getBoundingClientRect() ?? {}
+  if (!(top < innerHeight && bottom > 0)) toast(`${title} is queued.`, { label: 'Watch', action: () => (shown?.isConnected ? shown.scrollIntoView() : visit('/workflows')) })
 })
 
 const cancel = (button, { id, title }) => attempt(button, async () => {

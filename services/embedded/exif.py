@@ -22,12 +22,12 @@ _KEYED = re.compile(r"([A-Za-z_][\w-]{0,63}):\s*(?=[{\[\"])")
 
 
 def read_exif(data: bytes, texts: Texts) -> None:
-    """`data` begins with its byte order, or with `Exif`. What points outside of it is passed over."""
+    """`data` begins with its byte order, or with `Exif`. What points outside of it is passed over. Raises Broken."""
     data = data.removeprefix(EXIF_HEAD)
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(data[:4])
     if order is None or len(data) < 8:
         return
-    tiff = _Tiff(data, order, len(data))
+    tiff = _Tiff(data, order, len(data), texts)
     for tag, kind, value in tiff.entries(tiff.number(4)):
         if tag == _EXIF_IFD and kind == _LONG:
             for inner, inner_kind, comment in tiff.entries(int.from_bytes(value, tiff.byteorder)):
@@ -43,6 +43,7 @@ class _Tiff:
     data: bytes
     order: str
     room: int
+    texts: Texts
 
     @property
     def byteorder(self) -> Literal["little", "big"]:
@@ -56,6 +57,7 @@ class _Tiff:
         for place in range(start + 2, start + 2 + 12 * min(count, _MAX_TAGS), 12):
             if place + 12 > len(self.data) or self.room <= 0:
                 return
+            self.texts.count_tag()
             tag, kind, length = struct.unpack_from(f"{self.order}HHI", self.data, place)
             size = length * 4 if kind == _LONG else length
             if kind not in _TYPES or (kind == _LONG and (tag != _EXIF_IFD or length != 1)):

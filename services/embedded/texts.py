@@ -8,6 +8,10 @@ MAX_TEXT_BYTES = 32 * 1024 * 1024
 MAX_TEXTS = 500
 # A PNG of a gigabyte has some 100,000 chunks; what is skipped costs a few microseconds each.
 MAX_PARTS = 200_000
+# Each costs a microsecond or two, also one of no byte: boxes of a few bytes can ask for millions.
+MAX_READS = 1_000_000
+# Of EXIF, in all of a file: pictures have some fifty.
+MAX_TAGS = 20_000
 # Of one file, whatever its size: everything that is not a text is skipped. As they stand in the file, and unpacked.
 MAX_READ_BYTES = 128 * 1024 * 1024
 MAX_KEPT_BYTES = 64 * 1024 * 1024
@@ -23,6 +27,7 @@ class Texts:
     def __init__(self) -> None:
         self.found: dict[str, str] = {}
         self._kept_bytes = 0
+        self._tags = 0
 
     @property
     def room(self) -> int:
@@ -33,6 +38,12 @@ class Texts:
     def is_complete(self) -> bool:
         """Nothing that comes later is asked for."""
         return {"workflow", "prompt"} <= self.found.keys()
+
+    def count_tag(self) -> None:
+        """Raises Broken after more than any picture has."""
+        self._tags += 1
+        if self._tags > MAX_TAGS:
+            raise Broken("it has more tags than any picture")
 
     def add(self, key: str | bytes, value: str | bytes) -> None:
         """Raises Broken when it holds more than any workflow."""
@@ -57,6 +68,7 @@ def _text(value: str | bytes) -> str:
 @dataclass
 class _Budget:
     parts: int = MAX_PARTS
+    reads: int = MAX_READS
     bytes: int = MAX_READ_BYTES
 
 
@@ -77,8 +89,11 @@ class Part:
         if size > min(self.left, MAX_TEXT_BYTES):
             raise Broken(f"{size} bytes are said to follow where {self.left} do")
         self.budget.bytes -= size
+        self.budget.reads -= 1
         if self.budget.bytes < 0:
             raise Broken("it holds more text than any workflow")
+        if self.budget.reads < 0:
+            raise Broken("it is made of more parts than any picture or video")
         self.file.seek(self.position)
         data = self.file.read(size)
         if len(data) < size:

@@ -110,8 +110,10 @@ class RunRecords:
     def delete(self, prompt_ids: list[str]) -> None:
         """Raises OSError."""
         for prompt_id in prompt_ids:
-            self._records.delete(prompt_id)
-            self._content_file(prompt_id).unlink(missing_ok=True)
+            # Someone else's program may have given it a name that no file can have: it was not kept.
+            with contextlib.suppress(InvalidName):
+                self._records.delete(prompt_id)
+                self._content_file(prompt_id).unlink(missing_ok=True)
 
     def trim(self, keep: int = KEEP_RUNS) -> int:
         """Removes all but the newest; how many. What is under way stays. Raises OSError."""

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from services.artifacts import Artifact
 from services.comfyui import ComfyUI, Prompt
-from services.errors import ComfyUIUnavailable
+from services.errors import ComfyUIUnavailable, InvalidRequest
 from services.node_packs import NodePack, NodePacks
 from services.workflows.convert import Unconverted
 from services.workflows.declared import Declared, declared
@@ -19,8 +19,12 @@ from services.workflows.report import MissingNode, Report, WrongValue, shown
 from services.workflows.shape import MAX_CLASS_CHARACTERS
 from services.workflows.values import HasFile, Judged, judge
 
+# What lists of packs call ComfyUI itself.
+_CORE_ADDRESSES = {"https://github.com/comfyanonymous/ComfyUI", "https://github.com/Comfy-Org/ComfyUI"}
 # How many node classes ComfyUI is asked for at the same time.
 QUESTIONS = 8
+# Of kinds of nodes in one workflow; each is a question.
+MAX_CLASSES = 1_000
 
 
 class Definitions(Struct, frozen=True):
@@ -39,7 +43,7 @@ class Checked(Struct, frozen=True):
 
 
 async def definitions_of(comfyui: ComfyUI, classes: Iterable[str]) -> Definitions:
-    """Raises ComfyUIUnavailable when it does not answer."""
+    """Raises ComfyUIUnavailable when it does not answer, InvalidRequest for more classes than any workflow has."""
     asking, broken = asyncio.Semaphore(QUESTIONS), set()
 
     async def ask(class_type: str) -> Mapping[str, Any] | None:
@@ -54,6 +58,8 @@ async def definitions_of(comfyui: ComfyUI, classes: Iterable[str]) -> Definition
 
     # ComfyUI is asked by an address that holds the name; without one it tells of all.
     names = sorted(name for name in set(classes) if 0 < len(name) <= MAX_CLASS_CHARACTERS)
+    if len(names) > MAX_CLASSES:
+        raise InvalidRequest(f"a workflow of {len(names)} kinds of nodes; at most {MAX_CLASSES} are taken")
     answers = await asyncio.gather(*(ask(name) for name in names))
     known = {name: found for name, found in zip(names, answers, strict=True) if found is not None}
     return Definitions(known, frozenset(broken))
@@ -127,8 +133,10 @@ def _missing_nodes(
     brought = _packs(missing, said, packs)
     for id_, node in prompt.items():
         if (class_type := node["class_type"]) in missing:
-            pack = brought.get(class_type)
-            message = f"{shown(titles[id_])}: {_lacking(class_type, said.classes.get(class_type), pack)}"
+            origin, pack = said.classes.get(class_type), brought.get(class_type)
+            if pack is not None and pack.url in _CORE_ADDRESSES:
+                origin, pack = Origin(CORE, None, None), None
+            message = f"{shown(titles[id_])}: {_lacking(class_type, origin, pack, said.is_core)}"
             yield MissingNode(id_, class_type, titles[id_], pack, message)
 
 
@@ -145,16 +153,21 @@ def _packs(classes: Iterable[str], said: Origins, packs: NodePacks | None) -> di
     return found
 
 
-def _lacking(class_type: str, origin: Origin | None, pack: NodePack | None) -> str:
+def _lacking(class_type: str, origin: Origin | None, pack: NodePack | None, is_core: bool) -> str:
+    """`is_core`: every node of the workflow that says where it comes from is one of ComfyUI's own."""
     what = f"this ComfyUI has no node class {shown(class_type)}"
     if origin is not None and origin.id == CORE:
         made = f" (the workflow was made with {origin.version})" if origin.version else ""
         return (
             f"{what}. It is one of ComfyUI's own{made}: it takes a newer ComfyUI, or one with its API nodes switched on"
         )
+    where = f" ({pack.url})" if pack is not None and pack.url else ""
+    if origin is None and is_core:
+        other = f". Else it is of the pack {shown(pack.title)}{where}" if pack is not None else ""
+        seems = "It seems to be one of a newer ComfyUI: the other nodes of the workflow are ComfyUI's own"
+        return f"{what}. {seems}{other}"
     if pack is None:
         return f"{what}, and no list at hand knows the pack it is of. Find out from whoever made the workflow"
-    where = f" ({pack.url})" if pack.url else ""
     return (
         f"{what}. It is of the pack {shown(pack.title)}{where}: put that into custom_nodes/ on the volume, by"
         " ComfyUI-Manager or by hand, and restart ComfyUI"

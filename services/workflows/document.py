@@ -2,10 +2,11 @@
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,6 +31,8 @@ _NO_NODES = {"extra", "extraMetadata"}
 _OF_OTHERS = {"parameters", "invokeai_metadata", "sd-metadata", "fooocus_scheme", "generation_data"}
 # `{"input": {"workflow": "{…}"}}` is as wrapped as they come.
 _MAX_WRAPPERS = 4
+# Of the texts of a file that are JSON, so many are looked into; each may take a hundred megabytes while it is.
+_MAX_TEXTS = 8
 
 
 class Document(Struct, frozen=True):
@@ -104,10 +107,12 @@ def _of_texts(found: Embedded) -> Document:
     named = [found.texts[key] for key in ("workflow", "prompt") if key in found.texts]
     other = [text for key, text in found.texts.items() if key not in {"workflow", "prompt"}]
     for texts in (named, other):
-        values = [value for text in texts if (value := _object(text)) is not None]
+        objects = itertools.islice((text for text in texts if _looks_like_object(text)), _MAX_TEXTS)
+        # One after the other, so that no more than one at a time is in memory.
+        values = (value for text in objects if (value := _object(text)) is not None)
         with contextlib.suppress(InvalidRequest):
-            if values:
-                return _first_of_each(values, 1)
+            if (found_in := _first_of_each(values, 1)) != Document():
+                return found_in
     raise InvalidRequest(f"this {found.kind} {_why_none(found, bool(named))}")
 
 
@@ -183,7 +188,7 @@ def _wrapped(value: Mapping[str, Any]) -> list[Any]:
 
 def _object(value: Any) -> Mapping[str, Any] | None:
     """`value`, which may be JSON within JSON, if it is an object with something in it."""
-    if isinstance(value, str) and value.lstrip()[:1] == "{":
+    if isinstance(value, str) and _looks_like_object(value):
         try:
             value = decode(value.encode())
             _check_extent(value)
@@ -192,12 +197,16 @@ def _object(value: Any) -> Mapping[str, Any] | None:
     return value if isinstance(value, Mapping) and value else None
 
 
+def _looks_like_object(text: str) -> bool:
+    return text.lstrip()[:1] == "{"
+
+
 def _is_node(value: Any) -> bool:
     """Nodes have any name that a program gives them: `prompt` is one."""
     return isinstance(value, Mapping) and isinstance(value.get("class_type"), str)
 
 
-def _first_of_each(values: list[Any], depth: int) -> Document:
+def _first_of_each(values: Iterable[Any], depth: int) -> Document:
     """What is wrong with one does not matter where there is another."""
     graph, prompt, wrong = None, None, None
     for value in values:

@@ -19,7 +19,7 @@ _Place = tuple[str, str]
 
 
 class GraphValues:
-    """Blocking. `prompt` was made of `graph`, which stays as it is."""
+    """Blocking. `prompt` was made of `graph`, which stays as it is, with texts as they are written."""
 
     def __init__(self, graph: Graph, prompt: Prompt, definitions: Mapping[str, Mapping[str, Any]]) -> None:
         self._graph: Graph = msgspec.json.decode(msgspec.json.encode(graph))
@@ -67,6 +67,6 @@ class GraphValues:
 
     def _converted(self) -> Prompt | None:
         try:
-            return convert(self._graph, self._definitions).prompt
+            return convert(self._graph, self._definitions, choose=None).prompt
         except InvalidRequest:
             return None

@@ -210,9 +210,14 @@ def _label(kind: Kind, meant: str) -> str:
 
 def _number(value: Any) -> float | None:
     """As every reader of JSON can hold it."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return max(min(value, MAX_SEED), -MAX_SEED)
+    return max(min(value, MAX_SEED), -MAX_SEED) if _is_number(value) else None
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    # That no float holds it is no reason: the limits of the input are.
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_model(value: Any) -> bool:
@@ -241,8 +246,7 @@ def _fitting(key: str, value: Any, found: Declared) -> Any:
         return _checked(key, value, isinstance(value, bool), "true or false")
     if found.type not in ("INT", "FLOAT"):
         return _checked(key, value, isinstance(value, str | int | float), "a text or a number")
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    _checked(key, value, is_number, "a number")
+    _checked(key, value, _is_number(value), "a number")
     if found.type == "INT":
         _checked(key, value, value == int(value), "a whole number")
         value = int(value)

@@ -5,7 +5,7 @@ the pack that brings the class; `ver` its version, or its commit.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -16,8 +16,8 @@ from services.model_folders import LEGACY_FOLDERS
 from services.presets import InvalidPreset, check_file
 from services.sources import civitai, hugging_face
 from services.workflows.document import Graph
+from services.workflows.inner_graphs import all_nodes, nodes_of
 
-MAX_DEPTH = 12
 # ComfyUI's own classes.
 CORE = "comfy-core"
 _REPOSITORY = re.compile(r"[A-Za-z0-9-]{1,39}/[A-Za-z0-9._-]{1,100}")
@@ -44,16 +44,23 @@ class Origins(Struct, frozen=True):
     files: tuple[Artifact, ...] = ()
     directories: Mapping[str, str] = {}
 
+    @property
+    def is_core(self) -> bool:
+        """Whether all of `classes`, and at least one, are ComfyUI's own."""
+        return bool(self.classes) and all(origin.id == CORE for origin in self.classes.values())
+
 
 def origins(graph: Graph | None) -> Origins:
     titles: dict[str, str] = {}
     classes: dict[str, Origin] = {}
     files: dict[tuple[str, str], Artifact] = {}
     directories: dict[str, str] = {}
-    for node, is_outer in _nodes(graph or {}, 0):
-        title, properties = node.get("title"), node.get("properties")
-        if is_outer and isinstance(title, str) and title:
+    outer = graph or {}
+    for node in nodes_of(outer):
+        if isinstance(title := node.get("title"), str) and title:
             titles[str(node.get("id"))] = title
+    for node in all_nodes(outer):
+        properties = node.get("properties")
         if not isinstance(properties, Mapping):
             continue
         if isinstance(kind := node.get("type"), str) and (origin := _origin(properties)) is not None:
@@ -66,26 +73,6 @@ def origins(graph: Graph | None) -> Origins:
                 if (file := _file(model, folder, name)) is not None:
                     files.setdefault((file.folder, file.name), file)
     return Origins(titles, classes, tuple(files.values()), directories)
-
-
-def _nodes(graph: Mapping[str, Any], depth: int) -> Iterator[tuple[Mapping[str, Any], bool]]:
-    """(node, whether it is none of a subgraph)."""
-    nodes = graph.get("nodes")
-    for node in nodes if isinstance(nodes, list) else ():
-        if isinstance(node, Mapping):
-            yield node, depth == 0
-    if depth >= MAX_DEPTH:
-        return
-    definitions, extra = graph.get("definitions"), graph.get("extra")
-    subgraphs = definitions.get("subgraphs") if isinstance(definitions, Mapping) else None
-    groups = extra.get("groupNodes") if isinstance(extra, Mapping) else None
-    inner = [
-        *(subgraphs if isinstance(subgraphs, list) else ()),
-        *(groups.values() if isinstance(groups, Mapping) else ()),
-    ]
-    for found in inner:
-        if isinstance(found, Mapping):
-            yield from _nodes(found, depth + 1)
 
 
 def _origin(properties: Mapping[str, Any]) -> Origin | None:

@@ -11,9 +11,9 @@ from services.errors import InvalidRequest
 from services.model_folders import folder_of_input
 from services.workflows.convert import convert
 from services.workflows.document import Document, Graph
+from services.workflows.inner_graphs import MAX_DEPTH, all_nodes, inner_graphs, nodes_of
 from services.workflows.report import shown
 
-MAX_DEPTH = 12
 # A conversion each.
 ROUNDS_MAX = 12
 # That get the same name at once.
@@ -105,7 +105,7 @@ def _value(prompt: Prompt, node_id: str, name: str) -> Any:
 def spots_of_inputs(graph: Graph, wanted: list[tuple[str, str]], value: Any) -> dict[tuple[str, str], list[Spot]]:
     """Where `value` stands, for each input the likeliest first: at the hosts of the subgraphs around its node, whose
     values count before the inner ones, then at the node itself, then anywhere."""
-    anywhere = [spot for node in _nodes(graph, 0) for spot in _spots_of(node, value)][:ROUNDS_MAX]
+    anywhere = [spot for node in all_nodes(graph) for spot in _spots_of(node, value)][:ROUNDS_MAX]
     found = {}
     for node_id, name in wanted:
         near = [spot for node in _way(graph, node_id.split(":")) for spot in _spots_of(node, value)]
@@ -115,40 +115,15 @@ def spots_of_inputs(graph: Graph, wanted: list[tuple[str, str]], value: Any) -> 
 
 def _way(graph: Graph, ids: list[str]) -> Iterator[Mapping[str, Any]]:
     """The nodes that the parts of an id such as `57:12` name, from the outside in."""
-    subgraphs = {id_: found for found in _subgraphs(graph, 0) if isinstance(id_ := found.get("id"), str)}
+    subgraphs = {id_: found for found in inner_graphs(graph) if isinstance(id_ := found.get("id"), str)}
     inside: Mapping[str, Any] | None = graph
     for id_ in ids[:MAX_DEPTH]:
-        nodes = inside.get("nodes") if inside is not None else None
-        found = [node for node in nodes if _is_called(node, id_)] if isinstance(nodes, list) else []
+        found = [node for node in nodes_of(inside or {}) if str(node.get("id")) == id_]
         if not found:
             return
         yield found[0]
         kind = found[0].get("type")
         inside = subgraphs.get(kind) if isinstance(kind, str) else None
-
-
-def _is_called(node: Any, id_: str) -> bool:
-    return isinstance(node, Mapping) and str(node.get("id")) == id_
-
-
-def _nodes(graph: Mapping[str, Any], depth: int) -> Iterator[Mapping[str, Any]]:
-    for found in (graph, *_subgraphs(graph, depth)):
-        nodes = found.get("nodes")
-        yield from (node for node in nodes if isinstance(node, Mapping)) if isinstance(nodes, list) else ()
-
-
-def _subgraphs(graph: Mapping[str, Any], depth: int) -> Iterator[Mapping[str, Any]]:
-    definitions, extra = graph.get("definitions"), graph.get("extra")
-    subgraphs = definitions.get("subgraphs") if isinstance(definitions, Mapping) else None
-    groups = extra.get("groupNodes") if isinstance(extra, Mapping) else None
-    inner = [
-        *(subgraphs if isinstance(subgraphs, list) else ()),
-        *(groups.values() if isinstance(groups, Mapping) else ()),
-    ]
-    for found in inner if depth < MAX_DEPTH else ():
-        if isinstance(found, Mapping):
-            yield found
-            yield from _subgraphs(found, depth + 1)
 
 
 def _spots_of(node: Mapping[str, Any], value: Any) -> Iterator[Spot]:

@@ -52,17 +52,6 @@ def is_seed(class_type: str, found: Declared, linked: list[tuple[str, str]]) -> 
     return _plain(found.name) in SEED_NAMES or bool(found.options.get("control_after_generate"))
 
 
-def with_seed(prompt: Prompt, definitions: Definitions, seed: int) -> Prompt:
-    """`prompt` with `seed` in every seed input. One that cannot hold it has what is left of it."""
-    changed = dict(prompt)
-    for node_id, found in seed_inputs(prompt, definitions):
-        low, high = _limits(found)
-        node = changed[node_id]
-        value = seed if low <= seed <= high else low + seed % (high - low + 1)
-        changed[node_id] = {**node, "inputs": {**node["inputs"], found.name: value}}
-    return changed
-
-
 def batch(prompt: Prompt, definitions: Definitions, seed: Seed, count: int) -> list[Prompt]:
     """`count` prompts of distinct seeds: from `seed` on, at random each, or from what `prompt` has on."""
     inputs = seed_inputs(prompt, definitions)
@@ -71,9 +60,20 @@ def batch(prompt: Prompt, definitions: Definitions, seed: Seed, count: int) -> l
     if seed == "random":
         highest = min(MAX_SEED, *(_limits(found)[1] for _, found in inputs))
         seeds = random.sample(range(highest + 1), count) if highest >= count else list(range(count))
-        return [with_seed(prompt, definitions, one) for one in seeds]
+        return [_with(prompt, inputs, one) for one in seeds]
     first = seed if seed is not None else _present(prompt, inputs[0])
-    return [with_seed(prompt, definitions, first + place) for place in range(count)]
+    return [_with(prompt, inputs, first + place) for place in range(count)]
+
+
+def _with(prompt: Prompt, inputs: list[tuple[str, Declared]], seed: int) -> Prompt:
+    """`prompt` with `seed` in each of `inputs`. One that cannot hold it has what is left of it."""
+    changed = dict(prompt)
+    for node_id, found in inputs:
+        low, high = _limits(found)
+        node = changed[node_id]
+        value = seed if low <= seed <= high else low + seed % (high - low + 1)
+        changed[node_id] = {**node, "inputs": {**node["inputs"], found.name: value}}
+    return changed
 
 
 def _present(prompt: Prompt, place: tuple[str, Declared]) -> int:

@@ -18,8 +18,11 @@ OpenDashboard = Callable[..., Awaitable[httpx.AsyncClient]]
 
 
 @pytest.fixture
-async def open_dashboard(settings: Settings) -> AsyncIterator[OpenDashboard]:
+async def open_dashboard(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[OpenDashboard]:
     """Opens dashboards with the settings given as fields; nobody is signed in."""
+    # For the probe of the volume, which is a process of its own.
+    monkeypatch.setenv("WORKSPACE", str(settings.workspace))
+    monkeypatch.setenv("STATE_DIR", str(settings.state_dir))
     (settings.state_dir / "dashboard").mkdir()
     async with contextlib.AsyncExitStack() as opened:
 

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from PIL import Image, PngImagePlugin
 
 from dashboard.api import ENDPOINTS
 from dashboard.endpoint import Endpoint
@@ -175,17 +176,24 @@ def test_json_that_does_not_fit_is_refused_with_the_reason(client: httpx.Client,
 
 
 def test_another_media_type_is_refused(client: httpx.Client) -> None:
-    answer = client.post("/api/comfyui/execute", content=b"{}", headers={"Content-Type": "text/plain"})
+    answer = client.post("/api/workflows/check", content=b"{}", headers={"Content-Type": "text/plain"})
     assert answer.status_code == 415
     error_of(answer)
 
 
 def test_a_body_that_is_too_large_is_refused_as_json(client: httpx.Client) -> None:
     answer = client.post(
-        "/api/comfyui/execute", content=b"x" * (3 * 1024 * 1024), headers={"Content-Type": "application/json"}
+        "/api/workflows/a/rename", content=b"x" * (3 * 1024 * 1024), headers={"Content-Type": "application/json"}
     )
     assert answer.status_code == 413
     assert error_of(answer)["type"] == "too_large"
+
+
+@pytest.mark.parametrize("path", ["/api/comfyui/execute", "/api/workflows/check", "/api/workflows/inputs"])
+def test_a_workflow_may_be_larger_than_other_bodies(client: httpx.Client, path: str) -> None:
+    note = {"class_type": "NoSuchNode", "inputs": {"text": "x" * (3 * 1024 * 1024)}}
+    answer = client.post(path, json={"prompt": {"1": note}})
+    assert answer.status_code == (422 if path.endswith("execute") else 200)
 
 
 @pytest.mark.parametrize(
@@ -213,9 +221,22 @@ def test_a_wrong_method_is_said_in_json(client: httpx.Client) -> None:
 
 
 PLAIN_GETS = [e for e in ENDPOINTS if e.method == "GET" and "{" not in e.path]
-NEEDED = {"/api/models/lookup": {"url": "https://127.0.0.1/a.safetensors"}}
+NEEDED = {
+    "/api/models/lookup": {"url": "https://127.0.0.1/a.safetensors"},
+    "/api/outputs/metadata": {"path": "api.png"},
+    "/api/outputs/workflow": {"path": "api.png"},
+}
 
 
+@pytest.fixture
+def output(suite: RunningSuite) -> None:
+    """A picture that carries what made it."""
+    carried = PngImagePlugin.PngInfo()
+    carried.add_text("prompt", json.dumps({"1": {"class_type": "EmptyImage", "inputs": {"width": 8}}}))
+    Image.new("RGB", (8, 8)).save(suite.workspace / "output" / "api.png", pnginfo=carried)
+
+
+@pytest.mark.usefixtures("output")
 @pytest.mark.parametrize("endpoint", PLAIN_GETS, ids=lambda endpoint: endpoint.path)
 def test_every_answer_has_the_type_it_is_documented_with(client: httpx.Client, endpoint: Endpoint) -> None:
     answer = client.get(endpoint.path, params=NEEDED.get(endpoint.path))
@@ -495,8 +516,8 @@ def test_a_workflow_with_an_unknown_node_is_refused(client: httpx.Client) -> Non
     prompt = {"1": {"class_type": "NoSuchNode", "inputs": {}}}
     answer = client.post("/api/comfyui/execute", json={"prompt": prompt})
     assert answer.status_code == 422
-    missing = error_of(answer)["details"]["missing_nodes"]
-    assert missing == [{"node_id": "1", "class_type": "NoSuchNode"}]
+    (missing,) = error_of(answer)["details"]["missing_nodes"]
+    assert (missing["node_id"], missing["class_type"]) == ("1", "NoSuchNode")
 
 
 def test_a_workflow_with_a_wrong_value_is_refused_in_comfyuis_words(client: httpx.Client) -> None:

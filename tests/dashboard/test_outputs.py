@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import io
 import json
 import os
@@ -18,6 +19,7 @@ from dashboard.gallery import Gallery
 from dashboard.output_desk import OutputDesk
 from dashboard.thumbnails import Thumbnails
 from dashboard.volume import Volume
+from services.output_files import OutputFiles
 from services.settings import Settings
 from services.workspace import Workspace
 
@@ -125,7 +127,8 @@ async def test_a_picture_without_a_workflow_has_its_size_at_least(browser: httpx
     picture(output / "a.png")
     found = (await browser.get("/api/outputs/metadata", params={"path": "a.png"})).json()
     assert (found["width"], found["has_workflow"], found["facts"]) == (40, False, [])
-    assert (await browser.get("/api/outputs/workflow", params={"path": "a.png"})).status_code == 404
+    answer = await browser.get("/api/outputs/workflow", params={"path": "a.png"})
+    assert (answer.status_code, "ComfyUI did not save it" in answer.text) == (404, True)
 
 
 async def test_the_workflow_of_a_picture_is_the_graph(browser: httpx.AsyncClient, output: Path) -> None:
@@ -169,6 +172,21 @@ async def test_links_are_neither_read_nor_packed(browser: httpx.AsyncClient, out
             assert (await browser.get(f"/api/outputs/{what}", params={"path": path})).status_code == 404
         assert (await browser.post("/api/outputs/zip", json={"paths": [path]})).status_code == 404
         assert (await browser.get(f"/thumbnails/{path}")).status_code in {404, 422}
+        assert (await browser.get(f"/outputs/{path}")).status_code == 404
+        assert (await browser.post("/api/workflows/inputs", json={"output": path})).status_code == 404
+
+
+async def test_a_file_that_nobody_else_may_read_is_not_the_volumes_fault(
+    browser: httpx.AsyncClient, output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture(output / "a.png")
+
+    def closed(_files: OutputFiles, path: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(OutputFiles, "open", closed)
+    answer = await browser.get("/api/outputs/metadata", params={"path": "a.png"})
+    assert (answer.status_code, "may not be read" in answer.text) == (404, True)
 
 
 async def test_several_are_deleted_at_once(browser: httpx.AsyncClient, output: Path, workspace: Workspace) -> None:
@@ -279,3 +297,14 @@ async def test_a_file_that_vanishes_on_the_way_is_left_out(desk: OutputDesk, out
     assert len(content) == archive.length
     with zipfile.ZipFile(io.BytesIO(content)) as opened:
         assert opened.namelist() == ["a.png"]
+
+
+async def test_a_volume_that_goes_away_takes_nothing_out_of_the_gallery(
+    browser: httpx.AsyncClient, output: Path
+) -> None:
+    picture(output / "a.png")
+    assert (await browser.get("/api/outputs/")).json()["total"] == 1
+    output.rename(output.with_name("elsewhere"))
+    await asyncio.sleep(0.2)
+    assert (await browser.get("/api/outputs/")).json()["total"] == 1
+    assert (await browser.request("DELETE", "/api/outputs/", json={"paths": ["a.png"]})).status_code == 503

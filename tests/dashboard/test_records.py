@@ -1,6 +1,7 @@
 """Runs are remembered, and nothing waits for a volume that does not answer."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -136,6 +137,42 @@ async def test_what_is_forgotten_is_gone_from_the_volume(kept: Kept) -> None:
     await kept.keeper.put(record("a"), ENCODED)
     kept.keeper.drop(["a", "never there"])
     await until(lambda: kept.records.all() == [])
+
+
+async def test_what_is_forgotten_while_the_volume_is_away_goes_when_it_is_back(kept: Kept, settings: Settings) -> None:
+    await kept.keeper.put(record("a"), ENCODED)
+    good, kept.volume.report = kept.volume.report, volumes.hung(settings.workspace, 6.0)
+    kept.keeper.drop(["a"])
+    await until(lambda: kept.keeper._is_failing)
+    kept.volume.report = good
+    await until(lambda: kept.records.all() == [])
+
+
+async def test_what_is_forgotten_while_the_volume_is_read_does_not_come_back(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await kept.keeper.put(record("a"), ENCODED)
+    await until(lambda: kept.keeper._loaded_at)
+    reading, found = threading.Event(), kept.records.all()
+
+    def slowly() -> list[RunRecord]:
+        reading.set()
+        time.sleep(0.1)
+        return found
+
+    monkeypatch.setattr(kept.records, "all", slowly)
+    kept.keeper._loaded_at = -1000.0
+    kept.keeper.put_later(record("b"))
+    await until(reading.is_set)
+    kept.keeper.drop(["a"])
+    await until(lambda: (kept.keeper._loaded_at or 0) > 0)
+    assert "a" not in {run.prompt_id for run in kept.book.recent()}
+
+
+async def test_forgetting_a_name_that_no_file_can_have_stops_nothing(kept: Kept) -> None:
+    kept.keeper.drop(["../x"])
+    await kept.keeper.put(record("a"), ENCODED)
+    assert [one.run.prompt_id for one in kept.records.all()] == ["a"]
 
 
 async def test_prompts_that_wait_for_the_volume_are_bounded(

@@ -7,8 +7,9 @@ from typing import Any, cast
 import pytest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from dashboard.runner import Origin, Submission, Wanted, execute
+from dashboard.runner import Origin, Submission, Wanted, execute, prompt_of
 from dashboard.suite import Suite
+from dashboard.workbench import Workbench
 from services.comfyui import Prompt
 from services.comfyui_socket import Connected
 from services.errors import ComfyUIUnavailable, InvalidRequest, WorkflowRefused
@@ -21,11 +22,19 @@ from services.workflows.seeds import Seed
 from tests.services.fake_comfyui import FakeComfyUI
 
 GB = 10**9
+GRAPH: dict[str, Any] = {
+    "nodes": [
+        {"id": 1, "type": "Text", "widgets_values": ["a {cat|dog|cow}"], "outputs": [{"name": "C", "links": [1]}]},
+        {"id": 2, "type": "KSampler", "widgets_values": [5, "fixed", 20], "inputs": [{"name": "positive", "link": 1}]},
+    ],
+    "links": [[1, 1, 0, 2, 0, "C"]],
+}
 PROMPT: Prompt = {
     "1": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "a.safetensors"}},
     "2": {"class_type": "KSampler", "inputs": {"model": ["1", 0], "seed": 5, "steps": 20}},
 }
 DEFINITIONS: dict[str, dict[str, Any]] = {
+    "Text": {"input": {"required": {"text": ["STRING", {"multiline": True, "dynamicPrompts": True}]}}, "output": ["C"]},
     "CheckpointLoaderSimple": {"input": {"required": {"ckpt_name": [["a.safetensors", "b.safetensors"], {}]}}},
     "KSampler": {"input": {"required": {"seed": ["INT", {"min": 0}], "steps": ["INT", {"min": 1, "max": 100}]}}},
 }
@@ -53,6 +62,7 @@ class Parts:
         self.fake = fake
         fake.object_info = DEFINITIONS
         self.comfyui = fake.comfyui()
+        self.workbench = Workbench()
         self.runs = RunBook(self.comfyui, lambda change, run: None)
         self.report = Report(can_run=True)
         self.gpus: tuple[Gpu, ...] = ()
@@ -75,7 +85,7 @@ class Parts:
     async def _shelf(self) -> SimpleNamespace:
         return SimpleNamespace(models={"a": ModelFile("a", "checkpoints", "a.safetensors", 10 * GB, 0)})
 
-    async def _check(self, _document: Document, _prompt: Prompt) -> SimpleNamespace:
+    async def _check(self, _document: Document, _prompt: Prompt | None = None) -> SimpleNamespace:
         def require() -> None:
             if not self.report.can_run:
                 raise WorkflowRefused("it lacks something")
@@ -167,3 +177,40 @@ async def test_what_does_not_fit_beside_what_runs_is_warned_of(parts: Parts) -> 
     (warning,) = (await parts.run()).warnings
     assert "10.0 GB" in warning
     assert parts.fake.freed == 0
+
+
+async def run_graph(parts: Parts, graph: dict[str, Any], **wanted: Any) -> Submission:
+    return await execute(cast("Suite", parts), Document(graph=graph), Wanted(Origin("A title"), **wanted))
+
+
+async def test_each_run_of_a_batch_chooses_anew_in_its_texts_and_its_picture_says_what(parts: Parts) -> None:
+    submission = await run_graph(parts, GRAPH, count=40)
+    texts = [body["prompt"]["1"]["inputs"]["text"] for body in parts.fake.submitted]
+    assert set(texts) == {"a cat", "a dog", "a cow"}
+    graphs = [body["extra_data"]["extra_pnginfo"]["workflow"] for body in parts.fake.submitted]
+    assert [graph["nodes"][0]["widgets_values"] for graph in graphs] == [[text] for text in texts]
+    assert submission.warnings == ()
+
+
+async def test_a_text_of_the_form_may_hold_choices_too(parts: Parts) -> None:
+    await run_graph(parts, GRAPH, inputs={"1.text": "{red|blue}"}, count=40)
+    assert {body["prompt"]["1"]["inputs"]["text"] for body in parts.fake.submitted} == {"red", "blue"}
+
+
+async def test_a_prompt_is_run_as_it_is_written(parts: Parts) -> None:
+    prompt = {**PROMPT, "3": {"class_type": "Text", "inputs": {"text": "a {cat|dog}"}}}
+    await parts.run(prompt=prompt)
+    assert parts.fake.submitted[0]["prompt"]["3"]["inputs"]["text"] == "a {cat|dog}"
+
+
+async def test_what_is_converted_without_a_run_is_the_same_each_time(parts: Parts) -> None:
+    prompts = [await prompt_of(cast("Suite", parts), Document(graph=GRAPH)) for _ in range(20)]
+    assert {prompt["1"]["inputs"]["text"] for prompt in prompts} == {"a cat"}
+
+
+async def test_what_cannot_be_converted_is_not_queued_and_the_node_is_named(parts: Parts) -> None:
+    graph = {"nodes": [*GRAPH["nodes"], {"id": 3, "type": "workflow>mine", "title": "Mine"}], "links": GRAPH["links"]}
+    with pytest.raises(WorkflowRefused, match=r"node 3 \(Mine\): the group node 'mine' has no definition") as refused:
+        await run_graph(parts, graph)
+    assert refused.value.details["unconverted"][0]["node_id"] == "3"
+    assert parts.fake.submitted == []

@@ -1,6 +1,7 @@
 """Runs, and what they are given, over the API; without a ComfyUI."""
 
 import asyncio
+import threading
 import time
 from typing import Any
 
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 
 from services.comfyui import Prompt
+from services.input_files import InputFile
 from services.pod import pod_id
 from services.runs import Content, Run, RunRecord, RunRecords
 from services.runs.run import RunOutput
@@ -152,3 +154,35 @@ async def test_a_file_that_grows_too_large_is_not_kept(
     answer = await browser.post("/api/inputs/", params={"name": "x.png"}, content=pieces())
     assert answer.status_code == 413
     assert list(workspace.input.iterdir()) == []
+
+
+async def test_a_volume_that_hangs_is_told_of_and_the_file_is_cleared_away_later(
+    browser: httpx.AsyncClient, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go = threading.Event()
+
+    def hang(_file: InputFile, _data: bytes) -> None:
+        let_go.wait()
+
+    def close_late(file: InputFile) -> None:
+        let_go.wait()
+        close(file)
+
+    close = InputFile.close
+    monkeypatch.setattr(InputFile, "write", hang)
+    monkeypatch.setattr(InputFile, "close", close_late)
+    monkeypatch.setattr("dashboard.volume.CALL_SECONDS", 0.3)
+    try:
+        answer = await asyncio.wait_for(browser.post("/api/inputs/", params={"name": "x.png"}, content=b"x"), 20)
+        assert error_of(answer)[0] == 503
+    finally:
+        let_go.set()
+    while list(workspace.input.iterdir()):
+        await asyncio.sleep(0.01)
+
+
+async def test_a_body_of_more_values_than_any_workflow_has_is_not_taken(browser: httpx.AsyncClient) -> None:
+    body = b'{"prompt": {"a": [' + b",".join([b"{}"] * 300_000) + b"]}}"
+    answer = await browser.post("/api/comfyui/execute", content=body, headers={"Content-Type": "application/json"})
+    status, message = error_of(answer)
+    assert (status, "values" in message) == (422, True)

@@ -291,3 +291,20 @@ def test_the_oldest_go_when_they_are_too_large(tmp_path: Path, monkeypatch: pyte
         os.utime(tmp_path / "ab" / f"{number}.webp", (number, number))
     assert thumbnailer.prune(tmp_path) == 1
     assert not (tmp_path / "ab" / "0.webp").exists()
+
+
+def test_only_small_pictures_go_and_none_through_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(thumbnailer, "FEW_FILES", 1)
+    monkeypatch.setattr(thumbnailer, "KEEP_BYTES", 0)
+    for folder in ("config", "config/ab", "kept", "kept/ab", "kept/secrets"):
+        (tmp_path / folder).mkdir()
+    for file in ("config/a.webp", "config/ab/b.yaml", "kept/ab/0.webp", "kept/ab/1.webp", "kept/ab/c.yaml"):
+        (tmp_path / file).write_bytes(b"x")
+    (tmp_path / "kept" / "secrets" / "d.webp").write_bytes(b"x")
+    (tmp_path / "kept" / "cd").symlink_to(tmp_path / "config")
+    assert thumbnailer.prune(tmp_path / "kept") == 2
+    left = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
+    assert left == {"config/a.webp", "config/ab/b.yaml", "kept/ab/c.yaml", "kept/secrets/d.webp"}
+    # Whoever may change the folder above may put a link in its place.
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert thumbnailer.prune(tmp_path / "link") == 0

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from PIL import Image, PngImagePlugin
 
+from dashboard import received
 from services.pod import pod_id
 from services.runs import Run, RunRecord, RunRecords
 from services.runs.run import RunOutput
@@ -119,6 +120,24 @@ async def test_a_file_that_is_too_large_is_refused(browser: httpx.AsyncClient, s
     status, message = error_of(await upload(browser, "a", bytes(64 * 1024 * 1024 + 1)))
     assert (status, "64 MiB" in message) == (413, True)
     assert not list(settings.state_dir.rglob(".received-*"))
+
+
+async def test_a_full_disk_of_the_container_is_told_of(
+    browser: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Path("/dev/full").open("wb") as full:
+        monkeypatch.setattr("dashboard.received.tempfile.NamedTemporaryFile", lambda **_options: full)
+        status, message = error_of(await upload(browser, "a", json.dumps(GRAPH).encode()))
+    assert (status, "STATE_DIR" in message) == (507, True)
+
+
+async def test_what_a_dashboard_that_was_killed_had_received_goes(
+    open_dashboard: OpenDashboard, settings: Settings
+) -> None:
+    left = received.folder_of(settings) / ".received-abc"
+    left.write_bytes(b"x")
+    await open_dashboard()
+    assert not left.exists()
 
 
 # Listed

@@ -123,7 +123,8 @@ def test_every_official_template_with_files_is_a_preset(client: httpx.Client) ->
 
 def test_an_official_preset_has_its_workflow_as_the_editor_opens_it(client: httpx.Client) -> None:
     preset = official(client)[0]
-    graph = asked(client, f"/api/workflows/{preset['id']}")
+    assert preset["workflow"] == preset["id"]
+    graph = asked(client, f"/api/workflows/{preset['workflow']}")
     names = {file["name"] for file in asked(client, f"/api/presets/{preset['id']}")["files"]}
     assert all(name in json.dumps(graph) for name in names)
     assert isinstance(graph["nodes"], list)

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.e2e.test_browser import chromium, context, look, sign_in  # noqa: F401 (fixtures)
-from tests.e2e.test_install_and_run import MODEL, picture, slow_branch, upload
+from tests.e2e.test_install_and_run import MODEL, WORKFLOW, picture, slow_branch, upload
 from tests.fakes.internet import Internet
 from tests.running import RunningSuite
 
@@ -70,6 +71,12 @@ GRAPH: dict[str, Any] = {
 PLAIN = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255}},
     "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "images/plain"}},
+}
+# Goes by hundredths, up to eight.
+STEPPED = {
+    "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 99}},
+    "2": {"class_type": "ImageScaleBy", "inputs": {"image": ["1", 0], "upscale_method": "area", "scale_by": 2.0}},
+    "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "images/between"}},
 }
 # Some seconds of work.
 BRANCHES = 3
@@ -227,6 +234,84 @@ def test_a_batch_with_other_values_is_run_from_the_form(own_suite: RunningSuite,
     expect(page.get_by_label("Width")).to_have_value("96")
 
 
+def test_a_value_between_the_steps_of_a_node_is_run_and_one_beyond_its_limits_is_not(
+    own_suite: RunningSuite, page: Page
+) -> None:
+    save(own_suite, "Between", STEPPED)
+    sign_in(page, own_suite, "/workflows/Between")
+    run = page.get_by_test_id("run-workflow")
+    expect(page.get_by_text("Ready to run")).to_be_visible()
+    page.get_by_label("Scale by").fill("9")
+    run.click()
+    expect(page.get_by_label("Scale by")).to_be_focused()
+    page.get_by_label("Scale by").fill("1.505")
+    run.click()
+    image = page.get_by_test_id("run-output")
+    expect(image).to_have_count(1)
+    assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 96
+
+
+def test_another_file_chosen_in_the_form_stands_in_for_a_missing_one(own_suite: RunningSuite, page: Page) -> None:
+    with own_suite.client() as client:
+        upload(own_suite, client, "in.png", picture(40, 30))
+    folder = own_suite.workspace / "models" / "upscale_models"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "another.safetensors").write_bytes(MODEL)
+    loader = {"class_type": "UpscaleModelLoader", "inputs": {"model_name": "nobody-has-it.pth"}}
+    save(own_suite, "Stand-in", {**WORKFLOW, "2": loader})
+    sign_in(page, own_suite, "/workflows/Stand-in")
+    expect(page.get_by_test_id("missing-model")).to_be_visible()
+    expect(page.get_by_test_id("run-workflow")).to_be_disabled()
+    page.get_by_label("Model name").select_option("another.safetensors")
+    page.get_by_test_id("run-workflow").click()
+    expect(page.get_by_test_id("run-output")).to_be_visible(timeout=60_000)
+
+
+def test_a_wrong_value_that_is_no_text_is_not_offered_for_replacement(own_suite: RunningSuite, page: Page) -> None:
+    scaled = {"image": ["1", 0], "upscale_method": "no-such", "width": 8, "height": 8, "crop": 5}
+    save(own_suite, "Wrong", {**PLAIN, "3": {"class_type": "ImageScale", "inputs": scaled}, "2": _saved("3")})
+    sign_in(page, own_suite, "/workflows/Wrong")
+    wrong = page.get_by_test_id("wrong-value")
+    expect(wrong).to_have_count(2)
+    expect(wrong.get_by_role("button", name="Use it")).to_have_count(1)
+    wrong.get_by_role("button", name="Use it").click()
+    expect(wrong).to_have_count(1)
+
+
+def test_a_range_of_pictures_is_ticked_and_saved_as_a_zip(own_suite: RunningSuite, page: Page) -> None:
+    folder = own_suite.workspace / "output" / "ranged"
+    folder.mkdir(parents=True)
+    for number in range(6):
+        (folder / f"ranged_{number}.png").write_bytes(picture(8, 8))
+    sign_in(page, own_suite, "/outputs?search=ranged_")
+    cells = page.get_by_test_id("shot")
+    expect(cells).to_have_count(6)
+    page.get_by_test_id("select").click()
+    cells.nth(1).get_by_role("link").click()
+    cells.nth(4).get_by_role("link").click(modifiers=["Shift"])
+    expect(page.get_by_role("toolbar").get_by_role("status")).to_contain_text("4 selected")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download zip").click()
+    with zipfile.ZipFile(download.value.path()) as archive:
+        assert len(archive.namelist()) == 4
+        assert archive.testzip() is None
+
+
+def test_a_long_batch_shows_what_runs_and_can_be_called_off(own_suite: RunningSuite, page: Page) -> None:
+    save(own_suite, "Many", {key: _other(node, 90) for key, node in SLOW.items()})
+    sign_in(page, own_suite, "/workflows/Many")
+    expect(page.get_by_text("Ready to run")).to_be_visible()
+    page.get_by_test_id("run-count").fill("20")
+    page.get_by_role("button", name="Run 20").click()
+    results = page.locator("#results")
+    expect(results.get_by_test_id("run-progress")).to_be_visible()
+    expect(results.get_by_text(re.compile(r"and \d+ more"))).to_be_visible()
+    results.get_by_role("button", name="Clear waiting").click()
+    expect(results.get_by_text(re.compile(r"and \d+ more"))).to_have_count(0)
+    results.get_by_role("button", name="Interrupt").click()
+    expect(results.get_by_test_id("run-progress")).to_have_count(0)
+
+
 def test_new_pictures_appear_in_the_gallery_and_go_when_they_are_deleted(own_suite: RunningSuite, page: Page) -> None:
     folder = own_suite.workspace / "output" / "images"
     sign_in(page, own_suite, "/outputs")
@@ -269,7 +354,11 @@ def test_a_run_that_was_lost_with_comfyui_is_said_to_be_lost_and_runs_again(
     expect(page.get_by_test_id("run-output")).to_have_count(BRANCHES, timeout=60_000)
 
 
-def _other(node: dict[str, Any]) -> dict[str, Any]:
+def _saved(source: str) -> dict[str, Any]:
+    return {"class_type": "SaveImage", "inputs": {"images": [source, 0], "filename_prefix": "images/saved"}}
+
+
+def _other(node: dict[str, Any], by: int = 50) -> dict[str, Any]:
     """With another colour, which ComfyUI has not kept."""
     inputs = node["inputs"]
-    return {**node, "inputs": {**inputs, "color": inputs["color"] + 50} if "color" in inputs else inputs}
+    return {**node, "inputs": {**inputs, "color": inputs["color"] + by} if "color" in inputs else inputs}

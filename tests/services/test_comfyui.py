@@ -1,8 +1,10 @@
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
-from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 
 from services.comfyui import ComfyUI, ComfyUIInfo, OutputFile, QueuedPrompt, media_of
 from services.errors import ComfyUIUnavailable, WorkflowRefused
@@ -299,6 +301,29 @@ async def test_a_comfyui_that_fails_is_unavailable_for_every_purpose(
     fake.instead = answer
     with pytest.raises(ComfyUIUnavailable):
         await ask(comfyui)
+
+
+async def test_an_answer_without_an_end_is_not_kept(
+    comfyui: ComfyUI, fake: FakeComfyUI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.instead = PlainTextResponse('{"a": "' + "x" * 2000)
+    monkeypatch.setattr("services.comfyui.MAX_DEFINITION_BYTES", 1000)
+    with pytest.raises(ComfyUIUnavailable, match="GET /object_info/LoadImage with more than"):
+        await comfyui.node_definition("LoadImage")
+
+
+async def test_an_answer_that_trickles_in_is_not_waited_for(
+    comfyui: ComfyUI, fake: FakeComfyUI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def trickle() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.01)
+
+    fake.instead = StreamingResponse(trickle())
+    monkeypatch.setattr("services.comfyui.ANSWER_SECONDS", 0.2)
+    with pytest.raises(ComfyUIUnavailable, match="TimeoutError"):
+        await comfyui.queue()
 
 
 async def test_a_failure_names_the_request(comfyui: ComfyUI, fake: FakeComfyUI) -> None:

@@ -67,3 +67,13 @@ def test_what_does_not_fit_is_refused_before_it_is_sent(workspace: Workspace) ->
     with pytest.raises(NotEnoughSpace, match=r"'a\.png': needs"):
         InputFile(workspace, "a.png", 10**18, 0)
     assert names(workspace) == []
+
+
+def test_what_others_took_meanwhile_is_not_taken_twice(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = InputFile(workspace, "a.png", None, 100)
+    file.write(b"data")
+    monkeypatch.setattr(Workspace, "free_bytes", lambda _workspace: 103)
+    with pytest.raises(NotEnoughSpace, match=r"'a\.png': needs .* in reserve"):
+        file.write(b"data")
+    file.close()
+    assert names(workspace) == []

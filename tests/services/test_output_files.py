@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from services.errors import InvalidName, NotFound
+from services.errors import InvalidName, NotFound, WorkspaceUnavailable
 from services.output_files import OutputFiles
 
 
@@ -68,3 +68,10 @@ def test_removing_one_of_two_names_frees_nothing(files: OutputFiles, base: Path)
     os.link(base / "images" / "a.png", base / "b.png")
     assert files.remove("images/a.png") == 0
     assert (base / "b.png").read_bytes() == b"picture"
+
+
+def test_a_folder_that_is_away_is_not_a_file_that_is_not_there(tmp_path: Path) -> None:
+    away = OutputFiles(tmp_path / "away")
+    for work in (away.figures, away.open, away.remove):
+        with pytest.raises(WorkspaceUnavailable, match="away"):
+            work("a.png")

@@ -15,6 +15,11 @@ Choose = Callable[[int], int]
 # Longer ones no one wrote by hand: they are sent as they are.
 _MAX_CHARACTERS = 200_000
 _MAX_NESTING = 20
+# In all the texts of one workflow: those that come after are sent as they are.
+MAX_CHOSEN_CHARACTERS = 500_000
+# No file can have a longer name, and what stands for one may be all that a workflow holds, as often as it likes.
+_MAX_NAME, _MAX_PREFIX, _MAX_REPLACED = 255, 4096, 50
+_OPENING, _SIGN = re.compile(r"[\\{]"), re.compile(r"[\\{}|]")
 _ESCAPED = re.compile(r"\\([{}|])")
 _LINE_END = re.compile(r"[\n\r\u2028\u2029]")
 _REPLACED = re.compile(r"%([^%]+)%")
@@ -37,7 +42,7 @@ def chosen(text: str, choose: Choose, nesting: int = 0) -> str:
     if nesting > _MAX_NESTING:
         return text
     parts, place = list[str](), 0
-    while (opening := _next_of(text, place, "{")) < len(text):
+    while (opening := _next_of(text, place, _OPENING)) < len(text):
         parts.append(text[place:opening])
         choices, place = _choices(text, opening + 1)
         parts.append(chosen(choices[min(max(choose(len(choices)), 0), len(choices) - 1)], choose, nesting + 1))
@@ -48,7 +53,7 @@ def chosen(text: str, choose: Choose, nesting: int = 0) -> str:
 def _choices(text: str, place: int) -> tuple[list[str], int]:
     """Those of a block that begins at `place`, and where it ends; one that is never closed ends with the text."""
     choices, start, depth = list[str](), place, 0
-    while (found := _next_of(text, place, "{}|")) < len(text):
+    while (found := _next_of(text, place, _SIGN)) < len(text):
         place = found + 1
         if text[found] == "{":
             depth += 1
@@ -62,14 +67,12 @@ def _choices(text: str, place: int) -> tuple[list[str], int]:
     return [*choices, text[start:]], len(text)
 
 
-def _next_of(text: str, place: int, letters: str) -> int:
+def _next_of(text: str, place: int, letters: re.Pattern[str]) -> int:
     """The place of the next of `letters` that no backslash stands before; the text's end if there is none."""
-    while place < len(text):
-        if text[place] == "\\":
-            place += 1
-        elif text[place] in letters:
-            return place
-        place += 1
+    while (match := letters.search(text, place)) is not None:
+        if match.group() != "\\":
+            return match.start()
+        place = match.start() + 2
     return len(text)
 
 
@@ -94,6 +97,8 @@ def _without_comments(text: str) -> str:
 
 def filled(text: str, named: Callable[[str], Node | None], now: datetime) -> str:
     """`%date:yyyy-MM-dd%` and `%Node.widget%` become what they name; what names nothing stays."""
+    if len(text) > _MAX_PREFIX:
+        return text
 
     def replacement(match: re.Match[str]) -> str:
         parts = match.group(1).split(".")
@@ -101,9 +106,9 @@ def filled(text: str, named: Callable[[str], Node | None], now: datetime) -> str
             return _date(match.group(1)[5:], now) if parts[0].startswith("date:") else match.group(0)
         node = named(parts[0])
         widget = node.widget(parts[1]) if node is not None else None
-        return match.group(0) if widget is None else _NOT_IN_FILE_NAMES.sub("_", _as_text(widget.value))
+        return match.group(0) if widget is None else _NOT_IN_FILE_NAMES.sub("_", _as_text(widget.value)[:_MAX_NAME])
 
-    return _REPLACED.sub(replacement, text)
+    return _REPLACED.sub(replacement, text, count=_MAX_REPLACED)
 
 
 def _date(form: str, now: datetime) -> str:
@@ -123,5 +128,10 @@ def _as_text(value: Any) -> str:
     if value is None or value is UNSET:
         return ""
     if isinstance(value, list):
-        return ",".join(_as_text(inner) for inner in value)
+        parts, room = list[str](), _MAX_NAME
+        for inner in value:
+            parts.append(_as_text(inner))
+            if (room := room - len(parts[-1]) - 1) < 0:
+                break
+        return ",".join(parts)
     return "[object Object]" if isinstance(value, dict) else written(value)

@@ -15,7 +15,7 @@ from services.workflows.conversion.group_nodes import group_name
 from services.workflows.conversion.links import Broken, Frame, Origin, Resolver
 from services.workflows.conversion.numbers import sent
 from services.workflows.conversion.problem import Unconverted
-from services.workflows.conversion.texts import SAVING, Choose, chosen, filled
+from services.workflows.conversion.texts import MAX_CHOSEN_CHARACTERS, SAVING, Choose, chosen, filled
 from services.workflows.conversion.viewports import viewport
 from services.workflows.conversion.virtual import is_virtual
 
@@ -32,7 +32,7 @@ _SUBGRAPH_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 class Writer:
     """Writes one workflow out, net by net."""
 
-    def __init__(self, graph: Graph, classes: Mapping[str, NodeClass], choose: Choose, now: datetime) -> None:
+    def __init__(self, graph: Graph, classes: Mapping[str, NodeClass], choose: Choose | None, now: datetime) -> None:
         self._graph = graph
         self._classes = classes
         self._choose = choose
@@ -42,9 +42,11 @@ class Writer:
         self._prompt: Prompt = {}
         self._problems: list[Unconverted] = []
         self._names: dict[str, Node] | None = None
+        self._texts: list[tuple[str, str]] = []
         self._inputs = 0
+        self._room = MAX_CHOSEN_CHARACTERS
 
-    def write(self) -> tuple[Prompt, tuple[Unconverted, ...]]:
+    def write(self) -> tuple[Prompt, tuple[Unconverted, ...], tuple[tuple[str, str], ...]]:
         """Raises InvalidRequest for more inputs than any workflow has."""
         self._write_net(self._root)
         for node in self._prompt.values():
@@ -52,7 +54,7 @@ class Writer:
             node["inputs"] = {
                 name: value for name, value in inputs.items() if not isinstance(value, list) or value[0] in self._prompt
             }
-        return self._prompt, tuple(self._problems)
+        return self._prompt, tuple(self._problems), tuple(self._texts)
 
     def _write_net(self, frame: Frame) -> None:
         for node in frame.net.nodes:
@@ -72,9 +74,12 @@ class Writer:
         if self._inputs > _MAX_INPUTS:
             raise InvalidRequest(f"with all its subgraphs written out, the workflow has more than {_MAX_INPUTS} inputs")
         inputs: dict[str, Any] = {}
+        texts: dict[str, None] = {}
         for widget in node.widgets:
             if widget.is_sent and widget.name:
                 _put(inputs, widget.name, self._value(node, widget), widget.kind)
+                if _is_text(widget):
+                    texts[widget.name] = None
         broken: Broken | None = None
         for slot, socket in enumerate(node.sockets):
             try:
@@ -82,16 +87,21 @@ class Writer:
             except Broken as error:
                 broken = broken or error
                 continue
+            if source is None:
+                continue
+            # What is set on the outside of a subgraph goes out as it is written.
+            texts.pop(socket.name, None)
             if isinstance(source, Origin):
                 inputs[socket.name] = [source.node_id, source.slot]
-            elif source is not None:
+            else:
                 _put(inputs, socket.name, source.value, "")
         if broken is not None:
             self._problem(frame, node, str(broken))
         elif node.type in _NEEDS_BROWSER and node.type in self._classes:
             self._problem(frame, node, _NEEDS_BROWSER[node.type])
-        title = node.title or node.type
-        self._prompt[frame.prompt_id(node)] = {"inputs": inputs, "class_type": node.type, "_meta": {"title": title}}
+        title, id_ = node.title or node.type, frame.prompt_id(node)
+        self._prompt[id_] = {"inputs": inputs, "class_type": node.type, "_meta": {"title": title}}
+        self._texts += ((id_, name) for name in texts)
 
     def _why_not(self, frame: Frame, node: Node) -> str | None:
         if frame.net.by_id[node.id] is not node:
@@ -114,8 +124,9 @@ class Writer:
             return next(choices, -1)
         if widget.kind == "viewport":
             return viewport(node)
-        if isinstance(value, str) and widget.is_dynamic_text:
-            return chosen(value, self._choose)
+        if self._choose is not None and _is_text(widget):
+            self._room -= len(value)
+            return chosen(value, self._choose) if self._room >= 0 else value
         if isinstance(value, str) and widget.name == "filename_prefix" and node.type in SAVING:
             return filled(value, self._named, self._now)
         return value
@@ -127,6 +138,11 @@ class Writer:
             titles = {node.title: node for node in reversed(known)}
             self._names = {**titles, **{own: node for node in reversed(known) if (own := _own_name(node)) is not None}}
         return self._names.get(name)
+
+
+def _is_text(widget: Widget) -> bool:
+    """One that may hold choices."""
+    return widget.is_dynamic_text and isinstance(widget.value, str)
 
 
 def _put(inputs: dict[str, Any], name: str, value: Any, kind: str) -> None:

@@ -178,6 +178,18 @@ def test_tags_that_each_say_they_are_all_of_the_file_are_not_all_believed() -> N
         tracemalloc.stop()
 
 
+def test_tags_that_lead_to_the_same_tags_again_and_again_come_to_an_end() -> None:
+    count = 1000
+    outer = struct.pack("<HHII", 0x8769, 4, 1, 8 + 2 + 12 * count) * count
+    inner = struct.pack("<H", count) + struct.pack("<HHII", 0x010E, 2, 0, 0) * count
+    assert "more tags" in problem_of(carriers.webp(b"II*\0" + struct.pack("<IH", 8, count) + outer + inner))
+
+
+@pytest.mark.parametrize("filling", [b"\xff", b"\xff\x01"])
+def test_endless_filling_comes_to_an_end(filling: bytes) -> None:
+    assert "more parts" in problem_of(b"\xff\xd8" + filling * 1_100_000)
+
+
 # MP4
 
 
@@ -205,6 +217,15 @@ def test_boxes_within_boxes_come_to_an_end() -> None:
     for _ in range(3000):
         data = carriers.box(b"moov", data)
     assert texts_of(carriers.box(b"ftyp", b"isom") + data) == {}
+
+
+def test_items_of_a_million_pieces_of_nothing_come_to_an_end() -> None:
+    infe = carriers.box(b"infe", b"\2\0\0\0" + struct.pack(">HH", 1, 0) + b"Exif")
+    iinf = carriers.box(b"iinf", bytes(4) + struct.pack(">H", 1) + infe)
+    items = struct.pack(">HHH", 2, 0, 1000) * 1000
+    iloc = carriers.box(b"iloc", bytes(6) + struct.pack(">H", 1000) + items + bytes(2))
+    meta = carriers.box(b"meta", bytes(4) + carriers.box(b"hdlr", b"") + iinf + iloc)
+    assert "more parts" in problem_of(carriers.box(b"ftyp", b"avif") + meta * 100)
 
 
 def test_a_box_smaller_than_its_head_is_a_problem() -> None:

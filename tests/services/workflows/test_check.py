@@ -1,6 +1,7 @@
 """What a workflow lacks, by definitions, a catalogue and files made by hand."""
 
-from typing import Any
+from collections.abc import Collection
+from typing import Any, cast
 
 import pytest
 from msgspec.structs import replace
@@ -8,15 +9,16 @@ from starlette.responses import PlainTextResponse
 
 from services.artifacts import Artifact, model_id
 from services.catalogue import Catalogue
-from services.errors import ComfyUIUnavailable
+from services.errors import ComfyUIUnavailable, InvalidRequest
 from services.installs import View
 from services.models import ModelFile
+from services.node_packs import NodePack, NodePacks
 from services.presets import Origin, Preset
 from services.workflows.check import Definitions, definitions_of, examine
 from services.workflows.convert import Unconverted
 from services.workflows.document import Document
 from services.workflows.models import Known
-from services.workflows.report import MissingModel, Report
+from services.workflows.report import MissingModel, MissingNode, Report
 from tests.services.fake_comfyui import FakeComfyUI
 from tests.services.views import CANCELLED, DIGEST, RETRIED, here, install, preset, view
 
@@ -311,6 +313,46 @@ def test_a_class_of_a_newer_comfyui_is_told_as_that() -> None:
     assert "newer ComfyUI" in lost.message
 
 
+class Lists:
+    """As NodePacks, of one pack that brings everything."""
+
+    def __init__(self, pack: NodePack) -> None:
+        self.pack = pack
+
+    def of(self, classes: Collection[str]) -> dict[str, NodePack]:
+        return dict.fromkeys(classes, self.pack)
+
+    def called(self, _ids: Collection[str]) -> dict[str, NodePack]:
+        return {}
+
+
+def lost_by_lists(pack: NodePack, said: dict[str, Any] | None = None) -> MissingNode:
+    found = examine(
+        Document(graph=said),
+        prompt(node("Nobody")),
+        Definitions(CLASSES),
+        known(),
+        packs=cast("NodePacks", Lists(pack)),
+    )
+    return found.report.missing_nodes[0]
+
+
+def test_a_class_that_lists_count_as_comfyuis_own_is_of_no_pack() -> None:
+    lost = lost_by_lists(NodePack("ComfyUI", "ComfyUI", "https://github.com/comfyanonymous/ComfyUI"))
+    assert lost.pack is None
+    assert "newer ComfyUI" in lost.message
+    assert "custom_nodes" not in lost.message
+
+
+def test_among_comfyuis_own_nodes_a_class_seems_to_be_a_newer_one_of_them() -> None:
+    pack = NodePack("a", "Some pack", "https://github.com/a/b")
+    lost = lost_by_lists(pack, graph(cnr_id="comfy-core"))
+    assert lost.pack == pack
+    assert "It seems to be one of a newer ComfyUI" in lost.message
+    assert "Else it is of the pack Some pack (https://github.com/a/b)" in lost.message
+    assert "It is of the pack Some pack" in lost_by_lists(pack, graph(cnr_id="another-pack")).message
+
+
 def test_a_class_that_comfyui_fails_to_describe_is_not_called_missing() -> None:
     classes = {name: found for name, found in CLASSES.items() if name != "UpscaleModelLoader"}
     found = report(upscaler(), known(), None, Definitions(classes, frozenset({"UpscaleModelLoader"})))
@@ -361,3 +403,8 @@ async def test_a_class_that_fails_is_told_apart_from_a_comfyui_that_does_not_ans
     fake.instead = PlainTextResponse("502", 502)
     with pytest.raises(ComfyUIUnavailable):
         await definitions_of(fake.comfyui(), ["Save"])
+
+
+async def test_comfyui_is_not_asked_thousands_of_questions() -> None:
+    with pytest.raises(InvalidRequest, match="1001 kinds of nodes"):
+        await definitions_of(FakeComfyUI().comfyui(), [f"Node {number}" for number in range(1001)])

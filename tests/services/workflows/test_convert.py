@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from services.errors import InvalidRequest
-from services.workflows.convert import Conversion, classes_of, convert
+from services.workflows.convert import Conversion, classes_of, convert, with_choices
 from tests.services.workflows.editor_graphs import DEFINITIONS, graph, linked, node, output, subgraph
 
 INNER = "11111111-1111-4111-8111-111111111111"
@@ -403,6 +403,15 @@ def test_dates_and_values_of_other_nodes_go_into_file_names() -> None:
 
 def test_whoever_asks_may_choose_from_the_choices_in_a_prompt() -> None:
     assert inputs(graph([node(1, "Encode", ["{a|b|c}"])]), choose=lambda count: count - 1) == {"text": "c"}
+
+
+def test_texts_that_are_left_as_they_are_written_can_be_chosen_from_later() -> None:
+    conversion = convert(graph([node(1, "Encode", ["{a|b|c} // no"]), node(2, "Sampler")]), DEFINITIONS, choose=None)
+    assert conversion.texts == (("1", "text"),)
+    assert conversion.prompt["1"]["inputs"]["text"] == "{a|b|c} // no"
+    chosen = with_choices(conversion.prompt, conversion.texts, lambda count: count - 1)
+    assert chosen["1"]["inputs"]["text"] == "c "
+    assert chosen["2"] == conversion.prompt["2"]
 
 
 def test_a_group_node_is_written_out_with_its_own_values() -> None:

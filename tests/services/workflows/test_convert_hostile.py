@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from services.errors import InvalidRequest
-from services.workflows.convert import classes_of, convert
+from services.workflows.convert import classes_of, convert, with_choices
 from tests.services.workflows.editor_graphs import DEFINITIONS, graph, linked, node, output, subgraph
 from tests.services.workflows.test_convert import INNER, with_encoder
 
@@ -18,6 +18,8 @@ JUNK: list[Any] = [
     *([], {}, [[]], {"a": 1}, ["a", "b"], "{a|{b}", "%date:yyyy%", "PrimitiveNode", "Reroute", "GetNode", "SetNode"),
     *("workflow>both", "x" * 300, INNER, [1, 2, 0, 1, 0, "*"], {"id": 1, "name": "x", "type": "*", "link": 1}),
 ]
+
+SAVE = {"input": {"required": {"images": ["IMAGE"], "filename_prefix": ["STRING", {}]}}, "output": []}
 
 
 def test_subgraphs_that_double_at_each_step_are_refused() -> None:
@@ -61,6 +63,24 @@ def test_a_chain_as_long_as_a_workflow_may_be_is_followed() -> None:
 @pytest.mark.parametrize("text", ["{" * 60_000, "/*" * 100_000, "{a|" * 60_000, "\\" * 100_001, "{a|b}" * 500_000])
 def test_a_text_made_of_signs_ends(text: str) -> None:
     assert isinstance(convert(graph([node(1, "Encode", [text])]), DEFINITIONS).prompt["1"]["inputs"]["text"], str)
+
+
+def test_many_texts_made_of_signs_end() -> None:
+    text = "{" * 20 + "a|b" * 30_000 + "}" * 20
+    value = graph([node(number, "Encode", [text]) for number in range(1, 9)])
+    prompt = convert(value, DEFINITIONS).prompt
+    assert [prompt[number]["inputs"]["text"] for number in ("1", "8")] == ["a", text]
+    written = convert(value, DEFINITIONS, choose=None)
+    with_chosen = with_choices(written.prompt, written.texts, lambda _count: 0)
+    assert [with_chosen[number]["inputs"]["text"] for number in ("1", "8")] == ["a", text]
+
+
+@pytest.mark.parametrize("long", ["x" * 1_000_000, [1] * 1_000_000, [["x"] * 100_000] * 10])
+def test_a_file_name_that_names_much_again_and_again_stays_short(long: Any) -> None:
+    named = {**node(1, "Encode", [long]), "title": "A"}
+    value = graph([named, node(2, "SaveImage", ["%A.text%" * 500])])
+    prefix = convert(value, {**DEFINITIONS, "SaveImage": SAVE}).prompt["2"]["inputs"]["filename_prefix"]
+    assert 10_000 < len(prefix) < 20_000
 
 
 def test_values_nested_too_deep_are_refused() -> None:

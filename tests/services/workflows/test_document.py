@@ -2,6 +2,7 @@ import io
 import json
 import os
 import random
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,17 @@ def test_a_gif_cannot_carry_one() -> None:
 
 def test_a_broken_file_says_that_it_is() -> None:
     assert "broken" in refusal(carriers.png_texts(BOTH)[:60])
+
+
+def test_a_picture_full_of_json_does_not_fill_the_memory() -> None:
+    text = json.dumps({"a": [{}] * 50_000})
+    file = carriers.png_texts({f"key {number}": text for number in range(20)})
+    tracemalloc.start()
+    try:
+        assert "carries no workflow" in refusal(file)
+        assert tracemalloc.get_traced_memory()[1] < 10 * len(file)
+    finally:
+        tracemalloc.stop()
 
 
 # Files

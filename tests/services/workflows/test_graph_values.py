@@ -1,3 +1,4 @@
+import copy
 from typing import Any
 
 from services.workflows.convert import convert
@@ -69,3 +70,15 @@ def test_a_value_without_a_place_leaves_no_graph() -> None:
     other = {"1": {**prompt["1"], "inputs": {**prompt["1"]["inputs"], "seed": 77}}}
     # The prompt beside a graph may have been made of another one.
     assert GraphValues(graph(), other, DEFINITIONS).graph_of(changed(seed=78)) is None
+
+
+def test_a_text_with_choices_stands_there_with_the_one_that_was_taken() -> None:
+    definitions = copy.deepcopy(DEFINITIONS)
+    definitions["Sampler"]["input"]["required"]["text"] = ["STRING", {"dynamicPrompts": True}]
+    chosen = graph()
+    chosen["nodes"][0]["widgets_values"][3] = "a {cat|dog}"
+    prompt = convert(chosen, definitions, choose=None).prompt
+    values = GraphValues(chosen, prompt, definitions)
+    for text in ("a dog", "a cat"):
+        run = {"1": {**prompt["1"], "inputs": {**prompt["1"]["inputs"], "text": text}}}
+        assert values_in(values.graph_of(run)) == [5, "fixed", 5, text]

@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import pytest
@@ -199,6 +200,8 @@ def test_inputs_of_inner_nodes_and_of_dynamic_ones_are_found() -> None:
         ("3.steps", True, "must be a number"),
         ("3.steps", "20", "must be a number"),
         ("3.cfg", 1000, "must be 100.0 or less"),
+        ("3.cfg", 10**400, "must be 100.0 or less"),
+        ("3.cfg", math.inf, "must be a number"),
         ("3.cfg", None, "must be a number"),
         ("3.sampler_name", "magic", "must be one of euler, dpmpp_2m"),
         ("4.ckpt_name", ["a"], "must be one of a.safetensors"),

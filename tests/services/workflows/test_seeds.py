@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from services.workflows.seeds import MAX_SEED, Seed, batch, seed_inputs, with_seed
+from services.workflows.seeds import MAX_SEED, Seed, batch, seed_inputs
 
 DEFINITIONS: dict[str, dict[str, Any]] = {
     "KSampler": {"input": {"required": {"seed": ["INT", {"min": 0, "max": 2**64 - 1}], "steps": ["INT", {}]}}},
@@ -44,24 +44,24 @@ def test_seeds_are_told_by_their_name_and_by_what_the_editor_does_with_them(clas
 )
 def test_what_is_no_seed_or_linked_is_left_alone(prompt: dict[str, dict[str, Any]]) -> None:
     assert seed_inputs(prompt, DEFINITIONS) == []
-    assert with_seed(prompt, DEFINITIONS, 9) == prompt
+    assert batch(prompt, DEFINITIONS, 9, 1)[0] == prompt
 
 
 def test_a_number_that_is_linked_to_a_seed_is_one() -> None:
     prompt = {"1": node("PrimitiveInt", value=1), "2": node("KSampler", seed=["1", 0])}
-    assert with_seed(prompt, DEFINITIONS, 9)["1"]["inputs"]["value"] == 9
+    assert batch(prompt, DEFINITIONS, 9, 1)[0]["1"]["inputs"]["value"] == 9
 
 
 def test_every_seed_becomes_the_same_and_the_prompt_itself_stays() -> None:
     prompt = {**SAMPLER, "2": node("KSampler", seed=6, steps=20)}
-    changed = with_seed(prompt, DEFINITIONS, 9)
+    changed = batch(prompt, DEFINITIONS, 9, 1)[0]
     assert [changed[id_]["inputs"] for id_ in "12"] == [{"seed": 9, "steps": 20}] * 2
     assert prompt["1"]["inputs"]["seed"] == 5
 
 
 def test_a_seed_that_an_input_cannot_hold_is_what_is_left_of_it() -> None:
     prompt = {"1": node("RandomNoise", noise_seed=1)}
-    assert with_seed(prompt, DEFINITIONS, 250)["1"]["inputs"]["noise_seed"] == 250 % 101
+    assert batch(prompt, DEFINITIONS, 250, 1)[0]["1"]["inputs"]["noise_seed"] == 250 % 101
 
 
 @pytest.mark.parametrize(
