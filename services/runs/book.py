@@ -355,7 +355,9 @@ class RunBook:
         self._runs[prompt_id] = finished
         if finished.state == "success":
             self._expected.learn(followed.shape, followed.seconds)
-        _log.info(
+        # Who looks for warnings finds the runs that failed.
+        tell = _log.warning if finished.state in {"error", "lost"} else _log.info
+        tell(
             "run_finished",
             prompt_id=prompt_id,
             state=finished.state,
