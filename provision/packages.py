@@ -19,6 +19,7 @@ TEST_PROGRAMS: Programs = {
     "chromium": ("chromium",),
     "fusermount3": ("fuse3",),
     "openssl": ("openssl",),
+    "unzip": ("unzip",),
 }
 # program: others that do as well
 STAND_INS: Programs = {"chromium": ("chromium-browser", "google-chrome", "google-chrome-stable")}
