@@ -151,6 +151,11 @@ class Library:
             self._shelf = part
         return self._shelf
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the picture knows all that was said to have changed; the volume may be away, or take its time."""
+        return self._changes_shown >= self._changes
+
     async def listing(self) -> Listing:
         """The models of the present picture."""
         shelf = await self.shelf()

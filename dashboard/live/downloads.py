@@ -109,6 +109,10 @@ class DownloadsFeed:
             self._hub.publish(
                 "downloads", f"download:{preset.id}", message("download_progress", install_message(status))
             )
+        if not library.is_current:
+            # It may have been the last word, told from an old picture.
+            self._changed |= changed
+            due_in = min(RETRY_SECONDS, due_in or RETRY_SECONDS)
         return due_in
 
     async def _catch_up(self) -> None:

@@ -194,7 +194,12 @@ async def test_what_was_left_is_hashed_by_the_next_dashboard(
     browser = await open_dashboard(auth=False)
     await wait_for(lambda: both_are_known(browser))
     await wait_for(lambda: is_idle(browser))
-    assert list((workspace.config / "adoptions").iterdir()) == []
+    # The record goes after the last file is told to be known.
+    await wait_for(lambda: nothing_is_left(workspace))
+
+
+async def nothing_is_left(workspace: Workspace) -> bool:
+    return list((workspace.config / "adoptions").iterdir()) == []
 
 
 async def both_are_known(browser: httpx.AsyncClient) -> bool:

@@ -50,8 +50,15 @@ def picture(path: Path, image: Image.Image = NOISE, **options: Any) -> Path:
 
 
 def processes() -> list[psutil.Process]:
-    children = psutil.Process().children(recursive=True)
-    return [child for child in children if "dashboard.thumbnailer" in " ".join(child.cmdline())]
+    return [child for child in psutil.Process().children(recursive=True) if is_thumbnailer(child)]
+
+
+def is_thumbnailer(process: psutil.Process) -> bool:
+    try:
+        return "dashboard.thumbnailer" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        # It ended, or has and nobody asked how: others may have left such ones.
+        return False
 
 
 async def no_picture(of: Callable[[Path], Awaitable[Path]], path: Path) -> None:

@@ -1,6 +1,8 @@
 """What watchers hear of downloads, with a real Redis between the workers and them."""
 
 import asyncio
+import errno
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -20,6 +22,7 @@ from services.connections import async_redis_client, redis_client
 from services.installs import Installs, added
 from services.presets import Preset
 from services.progress import SILENT_SECONDS, FileProgress, ProgressBoard
+from services.references import References, SavedWorkflows
 from services.settings import Settings
 from services.workspace import Workspace
 
@@ -123,3 +126,23 @@ async def test_a_single_file_that_stands_in_no_catalogue_is_told_of(
     board.publish(FileProgress(file.id, "downloading", 40, 100))
     told = (await heard_until(listener, f"url-{file.id}", 40))[-1]
     assert (told["preset_id"], told["name"], told["bytes_done"]) == (f"url-{file.id}", "c.safetensors", 40)
+
+
+@pytest.mark.usefixtures("feed")
+async def test_a_last_word_that_the_volume_kept_back_is_told_when_it_answers(
+    board: ProgressBoard, listener: Listener, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, failed = SavedWorkflows.references, threading.Event()
+
+    def fail_once(saved: SavedWorkflows) -> References:
+        if not failed.is_set():
+            failed.set()
+            raise OSError(errno.EIO, "the volume is away", str(workspace.root))
+        return look(saved)
+
+    monkeypatch.setattr(SavedWorkflows, "references", fail_once)
+    file = Artifact("https://host.example/c", "loras", "c.safetensors", size_bytes=100)
+    Installs(workspace).request(added(file))
+    board.publish(FileProgress(file.id, "failed", 40, 100, error="broken"))
+    assert (await heard_until(listener, f"url-{file.id}", 40))[-1]["name"] == "c.safetensors"
+    assert failed.is_set()
