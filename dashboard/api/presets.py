@@ -59,6 +59,8 @@ async def resolve(request: Request) -> Response:
 
 async def install(request: Request) -> Response:
     suite = suite_of(request)
+    # What is recorded is what presets.yaml says now, not some seconds ago.
+    suite.library.forget()
     return await begin_install(suite, await suite.library.preset(request.path_params["preset_id"]))
 
 

@@ -370,3 +370,21 @@ async def test_what_a_preset_needs_is_linked_and_not_moved_away(
     assert refused.json()["error"]["message"] == "loras/c.ckpt: needed by Three; link it instead"
     assert needed.exists()
     assert (await browser.post(f"/api/models/{C.id}/place", json={**wanted, "how": "link"})).status_code == 201
+
+
+async def test_an_install_goes_by_what_the_users_presets_say_now(
+    open_dashboard: OpenDashboard, workspace: Workspace
+) -> None:
+    def write(host: str) -> None:
+        file = {"url": f"https://{host}.example/a.ckpt", "folder": "checkpoints", "name": "a.ckpt"}
+        known = {"size_bytes": 10, "sha256": "0" * 64}
+        entry = {"id": "MINE", "name": "Mine", "kind": "image", "description": "Of mine.", "files": [{**file, **known}]}
+        workspace.user_presets_file.write_bytes(msgspec.json.encode({"presets": [entry]}))
+
+    write("first")
+    client = await open_dashboard(auth=False)
+    assert (await client.get("/api/presets/MINE")).json()["files"][0]["url"] == "https://first.example/a.ckpt"
+    write("other")
+    answer = await client.post("/api/presets/MINE/install", headers={"Origin": ORIGIN})
+    assert answer.status_code == 202
+    assert [file.url for file in Installs(workspace).all()["MINE"].files] == ["https://other.example/a.ckpt"]
