@@ -35,11 +35,15 @@ const moveUp = (button, { id }) => attempt(button, async () => {
   const place = ids.indexOf(id)
   ids.splice(place - 1, 2, id, ids[place - 1])
   await call('PUT', '/api/downloads/order', { ids })
-  // The row moves with its button, which loses the focus: keys go on where they were.
-  document.addEventListener('htmx:after:swap', () => {
-    const row = document.getElementById(`download-${id}`)
-    row?.querySelector('[data-action="moveUp"], button')?.focus()
-  }, { once: true })
+  // The row moves with its button, which loses the focus: keys go on where they were. A swap that was under way before
+  // still has it in its old place.
+  const follow = () => {
+    const rows = [...document.querySelectorAll('.download')]
+    const row = rows.find(({ dataset }) => dataset.id === id)
+    if (document.activeElement === document.body) row?.querySelector('[data-action="moveUp"], button')?.focus()
+    if (rows.indexOf(row) < place) document.removeEventListener('htmx:after:swap', follow)
+  }
+  document.addEventListener('htmx:after:swap', follow)
   refresh('downloads')
 })
 
